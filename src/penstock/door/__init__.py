@@ -1,0 +1,1 @@
+"""What every HTTP door shares: keys, rate limit, problem+json, deadlines."""

@@ -1,0 +1,1 @@
+"""How people and systems get readings, alarms and proofs out again."""

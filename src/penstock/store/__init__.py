@@ -1,0 +1,1 @@
+"""Where readings rest, and all that is kept about them."""

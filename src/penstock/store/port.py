@@ -1,0 +1,206 @@
+"""What the store promises the worker: readings, their fates and the checkpoint are one fenced transaction."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Final, NamedTuple, Protocol, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.model.anomaly import Finding
+from penstock.model.batch import Floats, Int32s, Ints, Mask
+from penstock.model.tag import Tag
+
+GROUP_TAGS: Final = 100
+"""Tags that share the rows of `hot`: grp = (tag_id - 1) // GROUP_TAGS, as the table says."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """n readings in the store's own terms, sorted by (tag_id, ts, seq); one array each column.
+
+    =======  =======  =====================================================
+    tag_id   int32
+    ts       int64    microseconds since 1970 UTC
+    value    float64  NaN where there is none
+    state    int32    id in `state_text`, NO_TEXT where there is none
+    quality  int64    OPC UA status code
+    seq      int64    NO_SEQ where there is none
+    =======  =======  =====================================================
+    """
+
+    tag_id: Int32s
+    ts: Ints
+    value: Floats
+    state: Int32s
+    quality: Ints
+    seq: Ints
+
+    def __len__(self) -> int:
+        return self.ts.size
+
+    def pick(self, where: Mask | Ints) -> Self:
+        return replace(self, **{name: getattr(self, name)[where] for name in ROW_COLUMNS})
+
+
+ROW_COLUMNS: Final = ("tag_id", "ts", "value", "state", "quality", "seq")
+
+
+class Known(IntEnum):
+    """What the store says of a suspect: a reading not newer than its tag's watermark."""
+
+    NEW = 0
+    DUPLICATE = 1
+    CONFLICT = 2
+
+
+class Checkpoint(NamedTuple):
+    """How far a shard is committed."""
+
+    position: int
+    counted: int
+
+
+class Lease(NamedTuple):
+    """The right to commit for a stream's shards, until someone claims a higher epoch."""
+
+    stream: str
+    owner: str
+    epochs: Mapping[str, int]
+    checkpoints: Mapping[str, Checkpoint]
+
+
+class Span(NamedTuple):
+    """The entries a flush commits: lo < position <= hi, `counted` through hi. lo == hi: none, only findings."""
+
+    shard: str
+    lo: int
+    hi: int
+    counted: int
+    received_us: int
+
+
+class Fates(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a flush's readings. `late` is a part of `stored`."""
+
+    stored: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    quarantined: int = 0
+    late: int = 0
+
+    @property
+    def readings(self) -> int:
+        return self.stored + self.duplicate + self.conflict + self.quarantined
+
+
+class Held(NamedTuple):
+    """A reading for quarantine. `raw` is its JSON as the writing interface takes it."""
+
+    position: int
+    index: int
+    path: str
+    ts_us: int | None
+    reason: str
+    detail: str
+    raw: bytes
+
+
+class Contested(NamedTuple):
+    """A reading whose key is stored with other content. `state` is its text."""
+
+    position: int
+    index: int
+    tag_id: int
+    ts_us: int
+    seq: int | None
+    value: float | None
+    state: str | None
+    quality: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Repeats:
+    """Duplicates of a flush, as columns."""
+
+    position: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    index: Int32s = field(default_factory=lambda: np.empty(0, np.int32))
+    tag_id: Int32s = field(default_factory=lambda: np.empty(0, np.int32))
+
+
+class Flush(Protocol):
+    """One open transaction of the worker. Leaving without `seal_fates`, or by an exception, rolls everything back."""
+
+    @property
+    def flush_id(self) -> int: ...
+
+    @property
+    def registry_version(self) -> int:
+        """As of this transaction: compare with what you hold, and ask for `changed_tags` if it moved."""
+        ...
+
+    async def changed_tags(self, since: int) -> Sequence[Tag]:
+        """Tags whose version is above *since*."""
+        ...
+
+    async def register(self, paths: Sequence[str]) -> Sequence[Tag]:
+        """Give unknown paths a tag, in this transaction; known ones come back as they are."""
+        ...
+
+    async def register_states(self, texts: Sequence[str]) -> Sequence[int]:
+        """Ids of state texts, new ones made in this transaction."""
+        ...
+
+    async def fix_kind(self, values: Sequence[int], states: Sequence[int]) -> None:
+        """These tag ids store their first value / state now."""
+        ...
+
+    async def compare(self, suspects: Rows) -> NDArray[np.int8]:
+        """`Known` for each suspect, against everything stored; content is value bits, state and quality."""
+        ...
+
+    async def write(self, rows: Rows) -> None:
+        """Put rows into history. They must be new (see `compare`), sorted, and without repeats among themselves."""
+        ...
+
+    async def keep(self, held: Sequence[Held], contested: Sequence[Contested], repeats: Repeats) -> None:
+        """Keep what was not stored, each with its reason."""
+        ...
+
+    async def find(self, findings: Sequence[tuple[int, Finding]]) -> None:
+        """Record findings (with their tag ids) as anomalies, and move the tags' alarms along their life cycle."""
+        ...
+
+    async def settle(self, fates: Mapping[int, Fates]) -> None:
+        """Count fates by received minute (microseconds since 1970), and move the checkpoint. Once, and last."""
+        ...
+
+
+class History(Protocol):
+    """The worker's side of the store."""
+
+    async def claim(self, stream: str, shards: Sequence[str], owner: str) -> Lease:
+        """Take the lease of all *shards*; whoever held it before is fenced."""
+        ...
+
+    async def tags(self) -> tuple[int, Sequence[Tag]]:
+        """The registry's version and every tag."""
+        ...
+
+    async def watermarks(self) -> tuple[Int32s, Ints]:
+        """tag_id and newest stored ts (microseconds since 1970) of every tag that has readings."""
+        ...
+
+    async def state_texts(self) -> Mapping[str, int]:
+        """Every known state text and its id."""
+        ...
+
+    def flush(self, lease: Lease, span: Span) -> AbstractAsyncContextManager[Flush]:
+        """Begin a transaction that commits *span*.
+
+        Raises Fenced when the lease's epoch or position is not the store's, Unavailable when the store is away.
+        """
+        ...

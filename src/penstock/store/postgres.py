@@ -1,0 +1,74 @@
+"""Connections to PostgreSQL: how they are opened, pooled, and how their errors become ours."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from penstock.errors import Unavailable
+
+TCP: Final = {
+    # A half-open socket hangs for minutes under keepalives alone; this ends it in five seconds.
+    "tcp_user_timeout": "5000",
+    "connect_timeout": "3",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+}
+CHECKOUT_S: Final = 5.0
+
+
+def conninfo(url: str, *, application: str) -> str:
+    """*url* with the time-outs that every connection of ours has, and our name for the server's logs."""
+    return make_conninfo(url, application_name=f"penstock {application}", options="-c timezone=UTC", **TCP)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """No psycopg error crosses this door that a caller could do something about."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, psycopg.errors.ReadOnlySqlTransaction) as error:
+        raise Unavailable(f"the database does not answer: {str(error).strip().splitlines()[0]}") from error
+
+
+class Database:
+    """A pool of autocommit connections of one process."""
+
+    def __init__(self, url: str, *, application: str, connections_max: int = 10) -> None:
+        self.url = url
+        self._pool = AsyncConnectionPool(
+            conninfo(url, application=application),
+            min_size=1,
+            max_size=connections_max,
+            timeout=CHECKOUT_S,
+            kwargs={"autocommit": True},
+            check=AsyncConnectionPool.check_connection,
+            open=False,
+        )
+
+    async def open(self) -> None:
+        """Connect. Raises Unavailable when the server cannot be reached."""
+        await self._pool.open(wait=False)
+        async with self.connection():
+            pass
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """A connection to use and give back. Raises Unavailable when there is none, or it is lost meanwhile."""
+        with translated():
+            async with self._pool.connection() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A connection inside a transaction, committed at the end."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection

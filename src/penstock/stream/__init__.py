@@ -1,0 +1,1 @@
+"""Where accepted readings wait, durably, until they are stored."""
