@@ -23,74 +23,104 @@ class Room(BaseModel):
 class IngestSettings(Room):
     """What the writing door takes."""
 
-    body_bytes_max: int = Field(8 * 2**20, gt=0, description="Largest body as sent.")
-    decompressed_bytes_max: int = Field(64 * 2**20, gt=0, description="Largest body once decompressed.")
-    items_max: int = Field(20_000, gt=0, description="Readings in one request.")
-    depth_max: int = Field(8, gt=0, description="Deepest nesting of a JSON body.")
+    body_bytes_max: int = Field(default=8 * 2**20, gt=0, description="Largest body as sent.")
+    decompressed_bytes_max: int = Field(default=64 * 2**20, gt=0, description="Largest body once decompressed.")
+    items_max: int = Field(default=20_000, gt=0, description="Readings in one request.")
+    depth_max: int = Field(default=8, gt=0, description="Deepest nesting of a JSON body.")
 
 
 class DoorSettings(Room):
     """What every HTTP door shares."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    rate: float = Field(200.0, ge=0, description="Requests a second of a key that sets none; 0 is no limit.")
-    burst: float = Field(400.0, ge=0, description="Requests a key that sets none may send at once.")
-    arrive_s: float = Field(15.0, gt=0, description="Time within which headers, and then the body, must arrive.")
-    idle_s: float = Field(75.0, gt=0, description="How long an idle connection is kept.")
-    header_bytes_max: int = Field(16 * 2**10, gt=0, description="All headers of a request together.")
-    connections_max: int = Field(4_096, gt=0, description="Open connections at a time.")
-    tls: str = Field("", description="`` none, `self` makes a certificate in the data directory, or `CERT.pem:KEY.pem`.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    rate: float = Field(default=200.0, ge=0, description="Requests a second of a key that sets none; 0 is no limit.")
+    burst: float = Field(default=400.0, ge=0, description="Requests a key that sets none may send at once.")
+    arrive_s: float = Field(
+        default=15.0, gt=0, description="Time within which headers, and then the body, must arrive."
+    )
+    idle_s: float = Field(default=75.0, gt=0, description="How long an idle connection is kept.")
+    header_bytes_max: int = Field(default=16 * 2**10, gt=0, description="All headers of a request together.")
+    connections_max: int = Field(default=4_096, gt=0, description="Open connections at a time.")
+    tls: str = Field(
+        default="",
+        description="`` none, `self` makes a certificate in the data directory, or `CERT.pem:KEY.pem`.",
+    )
 
 
 class StreamSettings(Room):
     """Where readings wait between ingest and process."""
 
-    url: str = Field("log:", description="`log:` in the data directory, `log:PATH`, or `memory:`.")
-    bytes_max: int = Field(2 * 2**30, gt=0, description="Unstored bytes a log holds before it answers 503; a tenth is kept for the critical lane.")
-    keep_bytes: int = Field(256 * 2**20, ge=0, description="Stored entries kept for `trace`, at most.")
-    keep_days: float = Field(7.0, ge=0, description="Stored entries kept for `trace`, at longest.")
+    url: str = Field(default="log:", description="`log:` in the data directory, `log:PATH`, or `memory:`.")
+    bytes_max: int = Field(
+        default=2 * 2**30,
+        gt=0,
+        description="Unstored bytes a log holds before it answers 503; a tenth is kept for the critical lane.",
+    )
+    keep_bytes: int = Field(default=256 * 2**20, ge=0, description="Stored entries kept for `trace`, at most.")
+    keep_days: float = Field(default=7.0, ge=0, description="Stored entries kept for `trace`, at longest.")
 
 
 class ProcessSettings(Room):
     """How the worker takes readings and judges them."""
 
-    linger_ms: int = Field(100, ge=0, description="How long bulk readings may gather before they are committed.")
-    flush_readings_max: int = Field(20_000, gt=0, description="Readings committed in one transaction.")
-    ahead_s: float = Field(300.0, ge=0, description="A source time further ahead than this is quarantined.")
-    window_days: float = Field(2_557.0, gt=0, description="A source time older than this is quarantined, unless the tag says otherwise.")
-    tags_max: int = Field(100_000, gt=0, description="Tags; readings of further ones are quarantined.")
-    states_max: int = Field(10_000, gt=0, description="Distinct state texts; readings with further ones are quarantined.")
-    register_unknown: bool = Field(True, description="Unknown tags register themselves; otherwise they are quarantined.")
+    linger_ms: int = Field(
+        default=100, ge=0, description="How long bulk readings may gather before they are committed."
+    )
+    flush_readings_max: int = Field(default=20_000, gt=0, description="Readings committed in one transaction.")
+    ahead_s: float = Field(default=300.0, ge=0, description="A source time further ahead than this is quarantined.")
+    window_days: float = Field(
+        default=2_557.0,
+        gt=0,
+        description="A source time older than this is quarantined, unless the tag says otherwise.",
+    )
+    tags_max: int = Field(default=100_000, gt=0, description="Tags; readings of further ones are quarantined.")
+    states_max: int = Field(
+        default=10_000, gt=0, description="Distinct state texts; readings with further ones are quarantined."
+    )
+    register_unknown: bool = Field(
+        default=True, description="Unknown tags register themselves; otherwise they are quarantined."
+    )
 
 
 class DetectSettings(Room):
     """When a reading is called an anomaly."""
 
-    learn_s: float = Field(86_400.0, ge=0, description="How long a tag is learned before its record test may alarm.")
-    silence_intervals: float = Field(5.0, gt=1, description="Expected intervals without a reading that make silence.")
+    learn_s: float = Field(
+        default=86_400.0, ge=0, description="How long a tag is learned before its record test may alarm."
+    )
+    silence_intervals: float = Field(
+        default=5.0, gt=1, description="Expected intervals without a reading that make silence."
+    )
 
 
 class StoreSettings(Room):
     """Where readings rest."""
 
-    url: str = Field("embedded:", description="`embedded:` in the data directory, `embedded:PATH`, or `postgresql://…`.")
-    seal_s: float = Field(30.0, gt=0, description="How often each group's fresh readings are sealed into packs.")
-    connections_max: int = Field(10, gt=1, description="Connections of one process.")
-    disk_free_min_bytes: int = Field(512 * 2**20, ge=0, description="Free disk below which nothing more is accepted.")
+    url: str = Field(
+        default="embedded:",
+        description="`embedded:` in the data directory, `embedded:PATH`, or `postgresql://…`.",
+    )
+    seal_s: float = Field(
+        default=30.0, gt=0, description="How often each group's fresh readings are sealed into packs."
+    )
+    connections_max: int = Field(default=10, gt=1, description="Connections of one process.")
+    disk_free_min_bytes: int = Field(
+        default=512 * 2**20, ge=0, description="Free disk below which nothing more is accepted."
+    )
 
 
 class CacheSettings(Room):
     """Where live values are held."""
 
-    url: str = Field("memory:", description="`memory:`, `redis://…` or `rediss://…`.")
+    url: str = Field(default="memory:", description="`memory:`, `redis://…` or `rediss://…`.")
 
 
 class ServeSettings(Room):
     """What people see."""
 
-    zone: str = Field("UTC", description="The plant's time zone on the page, as `Europe/Paris`.")
-    plant: str = Field("Penstock", description="The plant's name on the page.")
+    zone: str = Field(default="UTC", description="The plant's time zone on the page, as `Europe/Paris`.")
+    plant: str = Field(default="Penstock", description="The plant's name on the page.")
 
 
 class Settings(BaseSettings):
@@ -104,7 +134,7 @@ class Settings(BaseSettings):
         extra="forbid",
     )
 
-    data: Path = Field(Path("penstock-data"), description="The data directory.")
+    data: Path = Field(default=Path("penstock-data"), description="The data directory.")
     ingest: IngestSettings = IngestSettings()
     door: DoorSettings = DoorSettings()
     stream: StreamSettings = StreamSettings()

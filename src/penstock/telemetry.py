@@ -24,7 +24,10 @@ FLUSH_READINGS: Final = Histogram(
 FLUSH_SECONDS: Final = Histogram("penstock_flush_seconds", "Time one transaction takes.", ["shard"], buckets=LATENCY_S)
 FINDINGS: Final = Counter("penstock_findings_total", "Edges found by detectors, by test.", ["test"])
 LAG: Final = Gauge(
-    "penstock_shard_lag_readings", "Durable readings not yet committed, by shard.", ["shard"], multiprocess_mode="mostrecent"
+    "penstock_shard_lag_readings",
+    "Durable readings not yet committed, by shard.",
+    ["shard"],
+    multiprocess_mode="mostrecent",
 )
 
 

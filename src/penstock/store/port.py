@@ -101,7 +101,7 @@ class Held(NamedTuple):
     """A reading for quarantine. `raw` is its JSON as the writing interface takes it."""
 
     position: int
-    index: int
+    item: int
     path: str
     ts_us: int | None
     reason: str
@@ -113,7 +113,7 @@ class Contested(NamedTuple):
     """A reading whose key is stored with other content. `state` is its text."""
 
     position: int
-    index: int
+    item: int
     tag_id: int
     ts_us: int
     seq: int | None

@@ -32,7 +32,12 @@ def translated() -> Iterator[None]:
     """No psycopg error crosses this door that a caller could do something about."""
     try:
         yield
-    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, psycopg.errors.ReadOnlySqlTransaction) as error:
+    except (
+        psycopg.OperationalError,
+        psycopg.InterfaceError,
+        PoolTimeout,
+        psycopg.errors.ReadOnlySqlTransaction,
+    ) as error:
         raise Unavailable(f"the database does not answer: {str(error).strip().splitlines()[0]}") from error
 
 

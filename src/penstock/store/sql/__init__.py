@@ -14,4 +14,6 @@ def statements(file: str) -> MappingProxyType[str, LiteralString]:
     """The statements of `<file>.sql`, by name. A name that is not there is a KeyError at first use."""
     parts = _NAME.split(files(__package__).joinpath(f"{file}.sql").read_text("utf-8"))
     # what ships in our own package is as literal as a string in the source
-    return MappingProxyType({name: cast(LiteralString, text.strip()) for name, text in zip(parts[1::2], parts[2::2], strict=True)})
+    return MappingProxyType(
+        {name: cast(LiteralString, text.strip()) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+    )
