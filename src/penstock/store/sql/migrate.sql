@@ -1,0 +1,53 @@
+-- name: make_table
+create table if not exists migration (
+    number     integer primary key,
+    name       text not null,
+    sha256     bytea not null,
+    applied_at timestamptz not null default clock_timestamp()
+)
+
+-- name: lock
+select pg_advisory_lock(8047)
+
+-- name: applied
+select number, sha256 from migration order by number
+
+-- name: record
+insert into migration (number, name, sha256) values (%s, %s, %s)
+
+-- name: exists
+select to_regclass('public.migration') is not null
+
+-- name: make_reader
+do $$
+begin
+    create role penstock_reader nologin;
+    comment on role penstock_reader is 'May read everything of penstock but keys, links and page sign-ins.';
+exception
+    when duplicate_object or unique_violation then null;
+end
+$$
+
+-- name: grant_reader
+grant usage on schema public to penstock_reader;
+grant select on all tables in schema public to penstock_reader;
+alter default privileges in schema public grant select on tables to penstock_reader
+
+-- name: hide_from_reader
+select format('revoke all on %%I.%%I from penstock_reader', schemaname, tablename)
+from pg_tables
+where schemaname = 'public' and tablename = any(%s)
+
+-- name: make_login
+do $$
+begin
+    create role {login} login in role penstock_reader connection limit 10;
+exception
+    when duplicate_object or unique_violation then null;
+end
+$$
+
+-- name: set_login
+alter role {login} password {password};
+alter role {login} set default_transaction_read_only = on;
+alter role {login} set statement_timeout = '60s'
