@@ -22,7 +22,8 @@ _FLOATS: Final = (
 class TagTable:
     """Slots 0..len-1, one a tag, in order of arrival; a slot never moves. Unset numbers are NaN.
 
-    Arrays have room to spare: only their first len(table) elements mean something.
+    Arrays have room to spare: only their first len(table) elements mean something. `unit` is a number of
+    `unit_ids`, 0 where the tag has none.
     """
 
     def __init__(self, tags: Iterable[Tag] = ()) -> None:
@@ -34,9 +35,12 @@ class TagTable:
         self.holds: NDArray[np.int8] = np.zeros(0, np.int8)
         self.critical: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self.slow: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self.unit: NDArray[np.int32] = np.zeros(0, np.int32)
+        self.unit_ids: dict[str | None, int] = {None: 0}
         self.ll = self.l = self.h = self.hh = np.zeros(0)
         self.deadband = self.on_delay_s = self.off_delay_s = self.rate_max_per_s = np.zeros(0)
         self.expected_interval_s = self.window_days = np.zeros(0)
+        self._grow(256)
         self.put(tags)
 
     def __len__(self) -> int:
@@ -55,11 +59,11 @@ class TagTable:
         self.paths.append(path)
         self.configs.append(TagConfig())
         if slot >= self.tag_id.size:
-            self._grow(max(256, 2 * slot))
+            self._grow(2 * slot)
         return slot
 
     def _grow(self, size: int) -> None:
-        for name in ("tag_id", "holds", "critical", "slow", *_FLOATS):
+        for name in ("tag_id", "holds", "critical", "slow", "unit", *_FLOATS):
             old = getattr(self, name)
             new = np.full(size, np.nan) if name in _FLOATS else np.zeros(size, old.dtype)
             new[: old.size] = old
@@ -72,6 +76,7 @@ class TagTable:
         self.holds[slot] = _HOLDS[tag.holds]
         self.critical[slot] = config.criticality is Criticality.CRITICAL
         self.slow[slot] = config.slow
+        self.unit[slot] = self.unit_ids.setdefault(config.unit, len(self.unit_ids))
         for name in _FLOATS:
             value = getattr(config.limits if name in ("ll", "l", "h", "hh") else config, name)
             getattr(self, name)[slot] = np.nan if value is None else value

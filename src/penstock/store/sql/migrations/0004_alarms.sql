@@ -58,13 +58,3 @@ create table alarm_event (
 );
 comment on column alarm_event.who is 'The name of the key or person; `penstock` for what the detectors did.';
 create index alarm_event_alarm on alarm_event (alarm_id, at);
-
-create table detector_snapshot (
-    stream   text not null,
-    shard    text not null,
-    position bigint not null,
-    version  integer not null,
-    state    bytea not null,
-    taken_at timestamptz not null default clock_timestamp(),
-    primary key (stream, shard)
-);
