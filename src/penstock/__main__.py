@@ -1,0 +1,37 @@
+"""`penstock …`: run the command line, and turn our errors into exit codes that scripts can rely on."""
+
+import sys
+from typing import Final
+
+from penstock.cli import app
+from penstock.errors import Backpressure, Misconfigured, PenstockError, Unavailable
+
+EXIT_NOT_SO: Final = 1
+EXIT_UNAVAILABLE: Final = 69
+EXIT_TRY_LATER: Final = 75
+EXIT_CONFIGURATION: Final = 78
+
+
+def main() -> None:
+    """Exit 0 done, 1 not so, 2 usage, 69 a service is unavailable, 75 try again later, 78 configuration."""
+    try:
+        app()
+    except PenstockError as error:
+        print(f"penstock: {error}", file=sys.stderr)  # noqa: T201  # the last word of a command line
+        sys.exit(exit_code(error))
+
+
+def exit_code(error: PenstockError) -> int:
+    match error:
+        case Misconfigured():
+            return EXIT_CONFIGURATION
+        case Unavailable():
+            return EXIT_UNAVAILABLE
+        case Backpressure():
+            return EXIT_TRY_LATER
+        case _:
+            return EXIT_NOT_SO
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""`up`, `work`, `simulate`: start the plant, or one part of it."""
+
+import asyncio
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from penstock.cli.options import Data, Json, given
+from penstock.compose import work as run_worker
+from penstock.settings import Settings, read_settings
+from penstock.up import Options, run_up
+
+
+def up(  # noqa: PLR0913, PLR0917  # one option each
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    data: Data = None,
+    store: Annotated[str | None, typer.Option(help="embedded: or a postgresql:// URL.")] = None,
+    stream: Annotated[str | None, typer.Option(help="log: or memory:")] = None,
+    cache: Annotated[str | None, typer.Option(help="memory: or a redis:// URL.")] = None,
+    tls: Annotated[str | None, typer.Option(help="`self`, or CERT.pem:KEY.pem")] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests a second of the first key; 0 lifts the limit.")] = None,
+    simulate: Annotated[bool, typer.Option(help="Run a simulated plant beside it.")] = True,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser, where there is one.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Run everything on this machine: database, ingest, worker, page, and a simulated plant."""
+    wanted = given(
+        data=data, door_host=host, door_port=port, door_tls=tls, store_url=store, stream_url=stream, cache_url=cache
+    )
+    start(wanted, rate=rate, simulate=simulate, browser=browser, as_json=as_json)
+
+
+def start(wanted: dict[str, Any], **options: Any) -> None:
+    """Read the settings and run until told to stop."""
+    asyncio.run(run_up(read_settings(**wanted), Options(**options)))
+
+
+def work(
+    data: Data = None,
+    handed: Annotated[bool, typer.Option(hidden=True, help="Settings come as JSON on standard input.")] = False,
+) -> None:
+    """Run only the worker: take readings from the stream, judge them, store them."""
+    if handed:
+        told = json.load(sys.stdin)
+        settings = Settings.model_validate_json(json.dumps(told["settings"]))
+        asyncio.run(run_worker(settings, store_url=told["store_url"], parent=told["parent"]))
+    else:
+        asyncio.run(run_worker(read_settings(**given(data=data))))
