@@ -1,4 +1,4 @@
-"""What any stream promises: what it acknowledged is durable, in order within a shard, and comes again until forgotten."""
+"""What any stream promises: what it acknowledged is durable, ordered within a shard, and comes until forgotten."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -69,7 +69,10 @@ class Stream(Protocol):
         ...
 
     async def forget(self, shard: str, upto: int) -> None:
-        """Entries up to *upto* are stored: their room is free. They may be kept a while for `read`. Repeating is harmless."""
+        """Entries up to *upto* are stored: their room is free. Repeating is harmless.
+
+        They may be kept a while for `read`.
+        """
         ...
 
     async def read(self, place: Place) -> Entry | None:
