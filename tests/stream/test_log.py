@@ -66,7 +66,7 @@ async def test_marks_of_another_log_free_nothing(tmp_path: Path):
     await old.forget("bulk", 1)
     await old.close()
     for name in ("log.db", "log.db-wal", "log.db-shm"):
-        (tmp_path / name).unlink(missing_ok=True)  # noqa: ASYNC240  # a test may block
+        (tmp_path / name).unlink(missing_ok=True)  # a test may block
     new = open_log(tmp_path, limits=limits)
     await new.append({Lane.BULK: plain(100)}, NOW_US)
     with pytest.raises(Backpressure):
