@@ -54,6 +54,8 @@ create table hot (
     grp   smallint not null,
     flush bigint not null,
     n     integer not null,
+    ts_lo timestamptz not null,
+    ts_hi timestamptz not null,
     tag   integer[] not null,
     ts    timestamptz[] not null,
     v     double precision[],
@@ -70,7 +72,6 @@ alter table hot
     alter tag set statistics 0, alter ts set statistics 0, alter v set statistics 0,
     alter q set statistics 0, alter seq set statistics 0, alter state set statistics 0,
     alter tag set storage main, alter ts set storage main, alter v set storage main;
-create index hot_flush on hot (flush);
 
 create table segment (
     tag_id     integer not null,
@@ -79,7 +80,8 @@ create table segment (
     t1         timestamptz not null,
     n          integer not null,
     unit       integer not null,
-    dt         integer[],
+    level      smallint not null,
+    dt         integer[] not null,
     v          double precision[],
     k          integer[],
     d          smallint,
@@ -95,7 +97,11 @@ create table segment (
 comment on table segment is 'A pack: up to 4,096 readings of one tag within one day, sorted by ts, seq.';
 comment on column segment.unit is 'Microseconds a tick; ts[i] = t0 + dt[i] * unit.';
 comment on column segment.k is 'value[i] = k[i] / 10^d, checked to the bit; otherwise v holds the values.';
-comment on column segment.flush is 'Run-length: runs[j] readings came by flush_lo + flush[j]; both null when one flush brought all.';
+comment on column segment.level is 'How often its readings were merged; 2 is done.';
+comment on column segment.flush is
+    'Run-length, in steps: run j came by flush_lo + flush[1] + … + flush[j]; null when one flush brought all.';
+comment on column segment.runs is 'Readings of each run; null when every run is one reading.';
+create index segment_unmerged on segment (tag_id, t0) where level < 2;
 alter table segment
     alter dt set statistics 0, alter v set statistics 0, alter k set statistics 0, alter q set statistics 0,
     alter seq set statistics 0, alter state set statistics 0, alter flush set statistics 0, alter runs set statistics 0;
@@ -114,9 +120,10 @@ create table rollup_1m (
     lo      double precision not null,
     hi      double precision not null,
     total   double precision not null,
-    last_ts timestamptz not null,
-    last    double precision not null,
+    last_ts  timestamptz not null,
+    last_seq bigint not null,
+    last     double precision not null,
     primary key (tag_id, t)
-);
-create table rollup_1h (like rollup_1m including all);
+) with (fillfactor = 70);
+create table rollup_1h (like rollup_1m including all) with (fillfactor = 50);
 comment on table rollup_1m is 'Sealed good and uncertain values by the minute, merged when sealed; what is still hot is added when read.';
