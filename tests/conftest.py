@@ -20,7 +20,8 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def embedded_server() -> Iterator[EmbeddedPostgres]:
-    """One server for all tests of this process, careless of power cuts. Not in pytest's folder: nobody may not enter."""
+    """One server for all tests of this process, careless of power cuts."""
+    # not in pytest's folder, which only its owner may enter
     directory = Path(tempfile.mkdtemp(prefix="penstock-test-"))
     try:
         with EmbeddedPostgres(directory, options=FAST) as server:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from penstock.errors import Misconfigured
 SETTING: Final = "PENSTOCK_PG_BIN"
 MAJOR_MIN: Final = 15
 NOBODY: Final = 65534
-_PROBE: Final = 'cd "$1" && exec "$2" --version'
+"""Runs the server where root starts us, unless the directory already belongs to someone."""
 _SYSTEM: Final = ("/usr/lib/postgresql", "/usr/local/opt", "/opt/homebrew/opt")
 
 
@@ -51,7 +52,14 @@ class Programs:
 
     def reach(self, directory: Path) -> bool:
         """Whether the programs can be run by their user, and can enter *directory*."""
-        shell = [*self.prefix, "/bin/sh", "-c", _PROBE, "sh", str(directory), str(self.folder / "postgres")]
+        return self._can('cd "$1" && exec "$2" --version', directory)
+
+    def enter(self, directory: Path) -> bool:
+        """Whether the user can enter *directory*, whatever of the programs."""
+        return self._can('cd "$1"', directory)
+
+    def _can(self, script: str, directory: Path) -> bool:
+        shell = [*self.prefix, "/bin/sh", "-c", script, "sh", str(directory), str(self.folder / "postgres")]
         try:
             return subprocess.run(shell, capture_output=True, check=False, **self.user).returncode == 0
         except OSError:
@@ -98,8 +106,8 @@ def choose_programs(directory: Path) -> Programs:
     if os.geteuid() != 0:
         return _as_ourselves(folder, directory)
     for programs in _as_another(folder, directory):
-        give(directory, programs.uid)
-        if programs.reach(directory):
+        if programs.reach(directory.parent):
+            give(directory, programs.uid)
             return programs
     why = f"PostgreSQL refuses to run as root, and user {NOBODY} cannot reach {directory}"
     mend = f"run as an ordinary user, or `chmod o+x` the folders above {directory}"
@@ -117,31 +125,50 @@ def _as_ourselves(folder: Path, directory: Path) -> Programs:
 
 
 def _as_another(folder: Path, directory: Path) -> Iterator[Programs]:
-    """Ways for root, the best first: as nobody; as root who is nobody in a namespace; as nobody from a copy."""
-    yield Programs(folder, NOBODY)
+    """Ways for root, the best first: as the owner or nobody; as nobody in a namespace; as nobody from a copy."""
+    owner = directory.stat().st_uid
+    owner = owner if owner and _has_name(owner) else NOBODY
+    yield Programs(folder, owner)
     if sys.platform == "linux" and (unshare := shutil.which("unshare")):
         yield Programs(folder, 0, (unshare, "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}"))
-    yield Programs(_copied(folder, directory), NOBODY)
+    if Programs(Path("/bin"), owner).enter(directory.parent):
+        give(directory, owner)
+        yield Programs(_copied(folder, directory, owner), owner)
 
 
-def _copied(folder: Path, directory: Path) -> Path:
+def _has_name(uid: int) -> bool:
+    # initdb refuses to run as a user without one, as the owner of a container's mounted folder may be
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
+
+
+def _copied(folder: Path, directory: Path, uid: int) -> Path:
     """A copy of the programs inside *directory*, with the libraries that lie beside them in a wheel."""
     package = folder.parent.parent
     copy = directory / "programs"
-    if not (copy / "done").exists():
+    made_from = f"{folder} {(folder / 'postgres').stat().st_mtime_ns}"
+    if not (copy / "made_from").exists() or (copy / "made_from").read_text() != made_from:
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(folder.parent, copy / package.name / folder.parent.name, symlinks=True)
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.is_dir():
             shutil.copytree(libraries, copy / libraries.name, symlinks=True)
-        (copy / "done").touch()
-        give(copy, NOBODY, always=True)
+        (copy / "made_from").write_text(made_from)
+        give(copy, uid)
     return copy / package.name / folder.parent.name / folder.name
 
 
-def give(directory: Path, uid: int, *, always: bool = False) -> None:
-    """Make *uid* the owner of all of *directory*."""
-    if not always and directory.stat().st_uid == uid:
-        return
-    for path in (directory, *directory.rglob("*")):
-        os.chown(path, uid, NOBODY if uid == NOBODY else -1, follow_symlinks=False)
+def give(directory: Path, uid: int) -> None:
+    """Make *uid* the owner of *directory* and all within, unless it is."""
+    if os.geteuid() == 0 and directory.stat().st_uid != uid:
+        for path in (*directory.rglob("*"), directory):
+            give_file(path, uid)
+
+
+def give_file(path: Path, uid: int) -> None:
+    """Make *uid* the owner of *path*; only root can, and only root has to."""
+    if os.geteuid() == 0:
+        os.chown(path, uid, -1, follow_symlinks=False)

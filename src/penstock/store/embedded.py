@@ -10,16 +10,13 @@ The server ends with the process that started it: at `stop`, and on Linux even w
 """
 
 import asyncio
-import ctypes
 import fcntl
 import os
 import random
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +25,8 @@ from typing import IO, Final, Self
 import psycopg
 
 from penstock.errors import Misconfigured, PenstockError, Unavailable
-from penstock.store.binaries import Programs, choose_programs, give
+from penstock.store.binaries import Programs, choose_programs, give_file
+from penstock.store.leftovers import end_leftovers, end_server, end_with_parent, first_number
 from penstock.telemetry import log
 
 USER: Final = "penstock"
@@ -36,7 +34,6 @@ DATABASE: Final = "penstock"
 LOG_BYTES_MAX: Final = 8 * 2**20
 START_S: Final = 300.0
 """Replaying the journal after a crash can take minutes."""
-STOP_S: Final = 8.0
 WATCH_S: Final = 0.25
 PORTS: Final = range(20_000, 32_000)
 """Below the ports that systems hand out for outgoing connections, so that ours is still free after a pause."""
@@ -50,18 +47,16 @@ OPTIONS: Final[Mapping[str, str]] = {
     "full_page_writes": "on",
     "wal_compression": "pglz",
     "max_wal_size": "2GB",
-    "max_wal_senders": "4",
+    "max_logical_replication_workers": "0",
     "autovacuum": "on",
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    "log_min_messages": "warning",
+    "log_checkpoints": "off",
     # a failed statement may carry values that are nobody's business in a log file
     "log_min_error_statement": "panic",
     "log_line_prefix": "%m [%p] %a ",
 }
-_PR_SET_PDEATHSIG: Final = 1
-_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class EmbeddedPostgres:
@@ -108,6 +103,8 @@ class EmbeddedPostgres:
             end_leftovers(self.pgdata)
             self._choose_port()
             self._run()
+            for name in ("lock", "log", "port"):
+                give_file(self.directory / name, self._programs.uid)
             _ensure_database(self.url)
         except BaseException:
             self.stop()
@@ -117,7 +114,7 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Let sessions go, write everything out, end. Repeating is harmless."""
         if self._server is not None:
-            _end(self._server)
+            end_server(self._server)
             self._server = None
         if self._lock is not None:
             self._lock.close()
@@ -154,12 +151,13 @@ class EmbeddedPostgres:
         shutil.rmtree(new, ignore_errors=True)
         password = self.directory / "password"
         _write_private(password, secrets.token_urlsafe(24))
-        give(password, self._programs.uid)
+        give_file(password, self._programs.uid)
         arguments = ["-D", str(new), "-U", USER, "-A", "scram-sha-256", f"--pwfile={password}", "-E", "UTF8"]
         arguments += ["--locale=C", "--data-checksums", "--no-sync", "--no-instructions"]
         self._call("initdb", *arguments)
         self._call("initdb", "-D", str(new), "--sync-only")
         new.rename(self.pgdata)
+        _sync(self.directory)
 
     def _call(self, program: str, *arguments: str) -> None:
         assert self._programs is not None
@@ -196,7 +194,7 @@ class EmbeddedPostgres:
                 stderr=output,
                 cwd=self.directory,
                 start_new_session=True,  # Ctrl-C is for us; we end the server when all is stored
-                preexec_fn=_end_with_parent,  # noqa: PLW1509  # one system call, looked up beforehand
+                preexec_fn=end_with_parent,  # noqa: PLW1509  # one system call, looked up beforehand
                 **self._programs.user,
             )
         self._wait_ready(begin)
@@ -211,76 +209,21 @@ class EmbeddedPostgres:
             time.sleep(0.01)
 
 
+def embedded_directory(url: str, data: Path) -> Path:
+    """Where the server of `embedded:` or `embedded:PATH` lives, for the data directory *data*."""
+    return Path(url.removeprefix("embedded:") or data / "postgres")
+
+
 def running_url(directory: Path) -> str | None:
     """The URL of the server that another process runs in *directory*; None when none does."""
     try:
-        with (directory / "lock").open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return None
+        with (directory / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return None
     except BlockingIOError:
         return _url(directory) if _is_ready(directory / "pgdata") else None
-
-
-def end_leftovers(pgdata: Path) -> None:
-    """End what a killed run left behind. Only for the holder of the lock: nobody else's server is in *pgdata*."""
-    pid_file = pgdata / "postmaster.pid"
-    pid = _first_line(pid_file)
-    if pid and _works_in(pid, pgdata):
-        _send_until_gone(pid, pgdata)
-    for orphan in _working_in(pgdata):
-        _send(orphan, signal.SIGKILL)
-    # its number may belong to another program by now, which the server would take for a server
-    pid_file.unlink(missing_ok=True)
-
-
-def _send_until_gone(pid: int, pgdata: Path) -> None:
-    for sign, patience_s in ((signal.SIGINT, STOP_S), (signal.SIGQUIT, 2.0), (signal.SIGKILL, 2.0)):
-        _send(pid, sign)
-        deadline = time.monotonic() + patience_s
-        while time.monotonic() < deadline:
-            if not _works_in(pid, pgdata):
-                return
-            time.sleep(0.02)
-
-
-def _send(pid: int, sign: signal.Signals) -> None:
-    try:
-        os.kill(pid, sign)
-    except ProcessLookupError:
-        return
-
-
-def _works_in(pid: int, pgdata: Path) -> bool:
-    """Whether process *pid* is a server of *pgdata*: pids come round again, so being alive is no proof."""
-    if Path("/proc/self").exists():
-        try:
-            return Path(f"/proc/{pid}/cwd").readlink() == pgdata.resolve()
-        except OSError:
-            return False
-    shown = subprocess.run(["ps", "-p", str(pid), "-o", "command="], capture_output=True, text=True, check=False)  # noqa: S607
-    return str(pgdata) in shown.stdout
-
-
-def _working_in(pgdata: Path) -> list[int]:
-    return [int(it.name) for it in Path("/proc").glob("[0-9]*") if _works_in(int(it.name), pgdata)]
-
-
-def _end(server: subprocess.Popen[bytes]) -> None:
-    for sign, patience_s in ((signal.SIGINT, STOP_S), (signal.SIGQUIT, 5.0), (signal.SIGKILL, None)):
-        if server.poll() is None:
-            server.send_signal(sign)
-        try:
-            server.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            continue
-        return
-
-
-def _end_with_parent() -> None:
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    return None
 
 
 def _hold(directory: Path) -> IO[str]:
@@ -295,7 +238,7 @@ def _hold(directory: Path) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.close()
-        holder = _first_line(directory / "lock")
+        holder = first_number(directory / "lock")
         raise Misconfigured("data", f"{directory} is in use by process {holder}", "stop it, or use its URL") from error
     lock.truncate(0)
     lock.write(f"{os.getpid()}\n")
@@ -311,15 +254,8 @@ def _is_ready(pgdata: Path, server: subprocess.Popen[bytes] | None = None) -> bo
     return bool(lines) and lines[-1].strip() == "ready" and (server is None or int(lines[0]) == server.pid)
 
 
-def _first_line(path: Path) -> int | None:
-    try:
-        return int(path.read_text().splitlines()[0])
-    except (OSError, ValueError, IndexError):
-        return None
-
-
 def _require_version(pgdata: Path, programs: Programs) -> None:
-    made_by = _first_line(pgdata / "PG_VERSION")
+    made_by = first_number(pgdata / "PG_VERSION")
     if made_by != programs.major:
         why = f"{pgdata} was made by PostgreSQL {made_by}, but the programs found are {programs.major}"
         mend = f"name the bin folder of PostgreSQL {made_by} in PENSTOCK_PG_BIN, or restore a dump into a new directory"
@@ -334,6 +270,11 @@ def _explained(said: str, directory: Path) -> PenstockError:
         "could not create any TCP/IP sockets": ("store.url", "the server's port is taken", "end the other program"),
         "Permission denied": ("data", f"the server may not use {directory}", "make it belong to the user who runs it"),
         "incompatible with server": ("data", f"{directory} is of another version", "set PENSTOCK_PG_BIN to its own"),
+        "could not look up effective user": (
+            "data",
+            "PostgreSQL needs a name for the user who runs it",
+            "add the user to /etc/passwd",
+        ),
         "could not create shared memory": ("store.url", "shared memory is too small", "give the container more"),
     }
     for words, (setting, why, mend) in known.items():
@@ -348,7 +289,8 @@ def _url(directory: Path) -> str:
         password, port = (directory / "password").read_text(), (directory / "port").read_text()
     except OSError as error:
         why = f"{error.filename} cannot be read ({error.strerror})"
-        raise Misconfigured("data", why, "restore the file from a backup of the data directory") from error
+        mend = "run as the user whom the data belongs to; if the file is lost, restore it from a backup"
+        raise Misconfigured("data", why, mend) from error
     return f"postgresql://{USER}:{password}@127.0.0.1:{port}/{DATABASE}"
 
 
@@ -368,6 +310,14 @@ def _write_private(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_free(port: int) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
-from typing import Final, LiteralString, NamedTuple, cast
+from typing import Final, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection, sql
@@ -42,9 +42,7 @@ def migrations() -> tuple[Migration, ...]:
     """All that ship with this code, in order."""
     folder = files("penstock.store.sql").joinpath("migrations")
     found = [(_NAME.fullmatch(file.name), file) for file in folder.iterdir()]
-    # what ships in our own package is as literal as a string in the source
-    each = (Migration(int(m[1]), m[2], cast(LiteralString, file.read_text("utf-8"))) for m, file in found if m)
-    return tuple(sorted(each))
+    return tuple(sorted(Migration(int(m[1]), m[2], file.read_text("utf-8")) for m, file in found if m))
 
 
 async def migrate(url: str, *, upto: int | None = None) -> list[int]:
