@@ -29,9 +29,8 @@ class Watermarks:
         return self._ts[slot]
 
     def remember(self, slot: NDArray[np.int32], ts: Ints) -> None:
-        """These are stored."""
-        self(slot)  # makes room
-        np.maximum.at(self._ts, slot, ts)
+        """These are stored; *ts* does not fall within a slot."""
+        self._ts[slot] = np.maximum(self(slot), ts)  # of a slot's several the last, the newest, is the one that stays
 
 
 def rows_of(columns: Columns, tags: TagTable) -> Rows:
@@ -54,19 +53,22 @@ def sort_out(columns: Columns, suspect: Mask, known: NDArray[np.int8], outcome: 
     verdict = np.zeros(len(columns), np.int8)
     verdict[suspect] = known
     _judge_repeats(columns, verdict)
+    if not verdict.any():
+        return columns
     outcome.duplicates.append(columns.pick(verdict == Known.DUPLICATE))
     outcome.conflicts.append(columns.pick(verdict == Known.CONFLICT))
-    return columns if not verdict.any() else columns.pick(verdict == Known.NEW)
+    return columns.pick(verdict == Known.NEW)
 
 
 def _judge_repeats(columns: Columns, verdict: NDArray[np.int8]) -> None:
     """Mark repeated keys among the new readings: duplicates of the first of their run, or in conflict with it."""
+    repeated = (columns.ts[1:] == columns.ts[:-1]) & (columns.slot[1:] == columns.slot[:-1])
+    if not repeated.any():
+        return
     at = np.flatnonzero(verdict == Known.NEW)
     slot, ts, seq = columns.slot[at], columns.ts[at], columns.seq[at]
     repeats = np.zeros(at.size, np.bool_)
     repeats[1:] = (slot[1:] == slot[:-1]) & (ts[1:] == ts[:-1]) & (seq[1:] == seq[:-1])
-    if not repeats.any():
-        return
     first = np.maximum.accumulate(np.where(repeats, 0, np.arange(at.size)))
     again, original = at[repeats], at[first[repeats]]
     verdict[again] = np.where(_same_content(columns, again, original), Known.DUPLICATE, Known.CONFLICT)

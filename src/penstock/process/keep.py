@@ -46,6 +46,8 @@ def contested_of(readings: Columns, entries: Sequence[Entry], tags: TagTable) ->
 
 def repeats_of(parts: Sequence[Columns], entries: Sequence[Entry], tags: TagTable) -> Repeats:
     """Duplicates, as columns."""
+    if not parts:
+        return Repeats()
     positions = np.array([entry.position for entry in entries], np.int64)
     return Repeats(
         position=np.concatenate([positions[part.entry] for part in parts]),

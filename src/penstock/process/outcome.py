@@ -2,11 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from penstock.errors import PenstockError
 from penstock.process.columns import Columns
+from penstock.store.port import Fates
+from penstock.stream.port import Entry
+
+MINUTE_US: Final = 60_000_000
 
 
 class Unaccounted(PenstockError):
@@ -21,7 +27,8 @@ class Outcome:
 
     readings: int
     stored: Columns | None = None
-    late: int = 0
+    late: Columns | None = None
+    """Those of the stored that were older than their tag's watermark."""
     duplicates: list[Columns] = field(default_factory=list)
     conflicts: list[Columns] = field(default_factory=list)
     quarantined: list[tuple[str, Columns]] = field(default_factory=list)
@@ -37,9 +44,28 @@ class Outcome:
         if named != self.readings:
             raise Unaccounted(f"{self.readings} readings went in, {named} came out")
 
-    def per_entry(self, parts: Sequence[Columns], entries: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-        """How many readings of *parts* each entry brought."""
-        count = np.zeros(entries, np.intp)
-        for part in parts:
-            count += np.bincount(part.entry, minlength=entries)
-        return count
+
+def fates_of(outcome: Outcome, entries: Sequence[Entry]) -> dict[int, Fates]:
+    """Counts by the minute in which the readings were received (its start, microseconds since 1970)."""
+    assert outcome.stored is not None
+    parts = {
+        "stored": [outcome.stored],
+        "duplicate": outcome.duplicates,
+        "conflict": outcome.conflicts,
+        "quarantined": [columns for _, columns in outcome.quarantined],
+        "late": [outcome.late] if outcome.late is not None else [],
+    }
+    per_entry = {fate: _per_entry(columns, len(entries)) for fate, columns in parts.items()}
+    minute = np.array([entry.received_us // MINUTE_US * MINUTE_US for entry in entries])
+    return {
+        at: Fates(**{fate: int(count[minute == at].sum()) for fate, count in per_entry.items()})
+        for at in dict.fromkeys(minute.tolist())
+    }
+
+
+def _per_entry(parts: Sequence[Columns], entries: int) -> NDArray[np.intp]:
+    """How many readings of *parts* each entry brought."""
+    count = np.zeros(entries, np.intp)
+    for part in parts:
+        count += np.bincount(part.entry, minlength=entries)
+    return count

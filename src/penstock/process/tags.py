@@ -23,7 +23,8 @@ class TagTable:
     """Slots 0..len-1, one a tag, in order of arrival; a slot never moves. Unset numbers are NaN.
 
     Arrays have room to spare: only their first len(table) elements mean something. `unit` is a number of
-    `unit_ids`, 0 where the tag has none.
+    `unit_ids`, 0 where the tag has none. `version` is set by whoever knows up to which change all are here: a
+    tag's own version does not tell, as an older change may have been committed unseen.
     """
 
     def __init__(self, tags: Iterable[Tag] = ()) -> None:
@@ -37,6 +38,7 @@ class TagTable:
         self.slow: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self.unit: NDArray[np.int32] = np.zeros(0, np.int32)
         self.unit_ids: dict[str | None, int] = {None: 0}
+        self.window_days_min = np.inf
         self.ll = self.l = self.h = self.hh = np.zeros(0)
         self.deadband = self.on_delay_s = self.off_delay_s = self.rate_max_per_s = np.zeros(0)
         self.expected_interval_s = self.window_days = np.zeros(0)
@@ -77,7 +79,8 @@ class TagTable:
         self.critical[slot] = config.criticality is Criticality.CRITICAL
         self.slow[slot] = config.slow
         self.unit[slot] = self.unit_ids.setdefault(config.unit, len(self.unit_ids))
+        if config.window_days is not None:
+            self.window_days_min = min(self.window_days_min, config.window_days)
         for name in _FLOATS:
             value = getattr(config.limits if name in ("ll", "l", "h", "hh") else config, name)
             getattr(self, name)[slot] = np.nan if value is None else value
-        self.version = max(self.version, tag.version)

@@ -4,14 +4,17 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from penstock.model.batch import NO_TEXT, Mask
+from penstock.model.batch import NO_TEXT, Ints, Mask
 from penstock.process.columns import Columns
 from penstock.process.intake import NO_ROOM, NO_SLOT, Intake
 from penstock.process.outcome import Outcome
 from penstock.process.tags import HOLDS_STATE, HOLDS_UNKNOWN, HOLDS_VALUE, TagTable
 
 DAY_US: Final = 86_400_000_000
+SPAN_US_MAX: Final = 2**62
+"""Longer settings mean the same: for ever (146,000 years)."""
 
 REASONS: Final = {
     "unknown_tag": "No tag of this path is registered, and registering is switched off or full (process.tags_max).",
@@ -37,17 +40,35 @@ class Validate:
         for reason, broken in (
             ("unknown_tag", columns.slot == NO_SLOT),
             ("states_full", columns.state == NO_ROOM),
-            ("ts_ahead", columns.ts > now_us + int(self.ahead_s * 1e6)),
-            ("ts_too_old", columns.ts < now_us - self._window_us(columns, tags)),
+            ("ts_ahead", columns.ts > now_us + int(min(self.ahead_s * 1e6, SPAN_US_MAX))),
+            ("ts_too_old", self._too_old(columns, tags, now_us)),
             ("unit_mismatch", _unit_differs(intake, tags)),
         ):
             free = _hold(reason, broken & free, free, columns, outcome)
-        free = _hold("kind_mismatch", _kind_differs(columns, tags, free) & free, free, columns, outcome)
+        free = _hold("kind_mismatch", _kind_differs(columns, tags, free), free, columns, outcome)
         return columns if free.all() else columns.pick(free)
 
-    def _window_us(self, columns: Columns, tags: TagTable) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        days = tags.window_days[columns.slot]
-        return (np.where(np.isnan(days), self.window_days, days) * DAY_US).astype(np.int64)
+    def _too_old(self, columns: Columns, tags: TagTable, now_us: int) -> Mask:
+        shortest = min(self.window_days, tags.window_days_min)
+        old: Mask = columns.ts < now_us - int(min(shortest * DAY_US, SPAN_US_MAX))
+        if tags.window_days_min < np.inf and old.any():
+            old &= columns.ts < now_us - self._windows_us(tags.window_days[columns.slot])
+        return old
+
+    def _windows_us(self, days: NDArray[np.float64]) -> Ints:
+        windows = np.where(np.isnan(days), self.window_days, days) * DAY_US
+        return np.minimum(windows, SPAN_US_MAX).astype(np.int64)
+
+
+def first_kinds(columns: Columns, tags: TagTable) -> dict[int, int]:
+    """By slot: what a tag that holds nothing yet will hold, by its first of *columns* with a value or a state."""
+    fresh = (columns.slot >= 0) & (tags.holds[columns.slot] == HOLDS_UNKNOWN)
+    if not fresh.any():
+        return {}
+    holding = _holding(columns)
+    fresh &= holding != HOLDS_UNKNOWN
+    slots, first = np.unique(columns.slot[fresh], return_index=True)
+    return dict(zip(slots.tolist(), holding[fresh][first].tolist(), strict=True))
 
 
 def _hold(reason: str, broken: Mask, free: Mask, columns: Columns, outcome: Outcome) -> Mask:
@@ -67,28 +88,22 @@ def _unit_differs(intake: Intake, tags: TagTable) -> Mask:
     return differs
 
 
-def first_kinds(columns: Columns, tags: TagTable) -> dict[int, int]:
-    """What tags that have stored nothing yet will hold, by the first reading of each that has a value or a state."""
-    holding = np.where(columns.state >= 0, HOLDS_STATE, np.where(np.isnan(columns.value), HOLDS_UNKNOWN, HOLDS_VALUE))
-    open_ = (columns.slot >= 0) & (holding != HOLDS_UNKNOWN)
-    open_[open_] = tags.holds[columns.slot[open_]] == HOLDS_UNKNOWN
-    slots, first = np.unique(columns.slot[open_], return_index=True)
-    return dict(zip(slots.tolist(), holding[open_][first].tolist(), strict=True))
-
-
 def _kind_differs(columns: Columns, tags: TagTable, free: Mask) -> Mask:
     """True where a tag of values gets a state, or the other way round; the first reading of a new tag decides."""
-    differs = np.zeros(len(columns), np.bool_)
-    at = np.flatnonzero(free)
-    part = columns.pick(free)
-    holds = tags.holds[part.slot]
-    fresh = first_kinds(part, tags)
+    holding, holds = _holding(columns), tags.holds[columns.slot]
+    differs = free & (holding != holds) & (holding != HOLDS_UNKNOWN)
+    if not differs.any():
+        return differs
+    fresh = first_kinds(columns.pick(free), tags)
     if fresh:
-        holds = holds.copy()
-        slots = np.array(sorted(fresh), np.int64)
-        found = np.searchsorted(slots, part.slot)
-        found[found == slots.size] = 0
-        match = slots[found] == part.slot
-        holds[match] = np.array([fresh[slot] for slot in slots.tolist()], np.int8)[found[match]]
-    differs[at] = ((part.state >= 0) & (holds == HOLDS_VALUE)) | (~np.isnan(part.value) & (holds == HOLDS_STATE))
+        decided = tags.holds.copy()
+        decided[list(fresh)] = list(fresh.values())
+        differs &= holding != decided[columns.slot]
     return differs
+
+
+def _holding(columns: Columns) -> NDArray[np.int8]:
+    """What each reading asks of its tag; a reading without value and state asks nothing."""
+    kinds = np.where(np.isnan(columns.value), np.int8(HOLDS_UNKNOWN), np.int8(HOLDS_VALUE))
+    kinds[columns.state != NO_TEXT] = HOLDS_STATE
+    return kinds

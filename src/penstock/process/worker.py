@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
@@ -11,21 +11,24 @@ from penstock.clock import Clock
 from penstock.errors import PenstockError
 from penstock.model.batch import Lane
 from penstock.process.columns import Columns
-from penstock.process.dedupe import Watermarks, rows_of, sort_out
+from penstock.process.dedupe import rows_of, sort_out
 from penstock.process.detect.port import Detector, Verdict
-from penstock.process.intake import join, unknown_paths, unknown_states
+from penstock.process.holding import Holding, Snapshots
+from penstock.process.intake import Intake, join, unknown_texts
 from penstock.process.keep import contested_of, held_of, repeats_of
-from penstock.process.order import order_of
-from penstock.process.outcome import Outcome
+from penstock.process.order import by_slot, order_of
+from penstock.process.outcome import Outcome, fates_of
+from penstock.process.recall import Recall
 from penstock.process.tags import HOLDS_STATE, HOLDS_VALUE, TagTable
 from penstock.process.validate import Validate, first_kinds
-from penstock.store.port import Fates, Flush, History, Lease, Span
+from penstock.store.port import Flush, History, Span
 from penstock.stream.port import Entry, Stream
 from penstock.telemetry import FINDINGS, FLUSH_READINGS, FLUSH_SECONDS, LAG, STAGE_LATENCY, log
 
-MINUTE_US: Final = 60_000_000
 TICK_US: Final = 1_000_000
 SNAPSHOT_US: Final = 30_000_000
+LOOK_MS: Final = 20
+"""While bulk readings gather, the critical lane is looked at this often."""
 BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -38,35 +41,6 @@ class WorkerLimits:
     tags_max: int = 100_000
     states_max: int = 10_000
     register_unknown: bool = True
-
-
-class Snapshots(Protocol):
-    """Where detector state rests between runs."""
-
-    async def load(self, stream: str) -> tuple[Mapping[str, int], bytes] | None:
-        """Positions by shard and the state as of them, or None."""
-        ...
-
-    async def save(self, lease: Lease, positions: Mapping[str, int], state: bytes) -> None:
-        """Replace what was kept, if the lease still holds."""
-        ...
-
-    async def unstored(self, stream: str, shard: str, lo: int, hi: int) -> Mapping[int, Sequence[int]]:
-        """Items of entries lo < position <= hi that were not stored, by position."""
-        ...
-
-
-@dataclass(slots=True)
-class Holding:
-    """What the worker holds of the store's knowledge. Made anew at each start, so that it is never in doubt."""
-
-    lease: Lease
-    tags: TagTable
-    states: dict[str, int]
-    watermarks: Watermarks
-    detector: Detector[object]
-    positions: dict[str, int]
-    counted: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -95,7 +69,8 @@ class Worker:
         owner: str,
     ) -> None:
         self._stream, self._history, self._snapshots = stream, history, snapshots
-        self._make_detector, self._validate, self._limits = detector, validate, limits
+        self._recall = Recall(stream, history, snapshots, detector, limits.flush_readings_max)
+        self._validate, self._limits = validate, limits
         self._clock, self._owner = clock, owner
         self._ticked_us = self._saved_us = 0
         self.healthy_at_us = 0
@@ -121,20 +96,7 @@ class Worker:
 
     async def start(self) -> Holding:
         """Claim the lease, and learn from the store what is needed to go on where the last holder stopped."""
-        lease = await self._history.claim(self._stream.identity, self._stream.shards, self._owner)
-        version, tags = await self._history.tags()
-        table = TagTable(sorted(tags, key=lambda tag: tag.tag_id))
-        table.version = version
-        holding = Holding(
-            lease=lease,
-            tags=table,
-            states=dict(await self._history.state_texts()),
-            watermarks=await self._watermarks(table),
-            detector=self._make_detector(table),
-            positions={shard: at.position for shard, at in lease.checkpoints.items()},
-            counted={shard: at.counted for shard, at in lease.checkpoints.items()},
-        )
-        await self._recall(holding)
+        holding = await self._recall(self._owner)
         self._ticked_us = self._saved_us = self._clock.now_us()
         for shard, position in holding.positions.items():
             await self._stream.forget(shard, position)
@@ -144,23 +106,27 @@ class Worker:
         """Commit one flush of the most urgent shard that has entries; returns its readings. Waits a little if none."""
         for shard in self._stream.shards:
             entries = await self._stream.take(shard, holding.positions[shard], self._limits.flush_readings_max)
-            if entries and await self._ripe(shard, entries, stop):
+            if not entries:
+                continue
+            wait_ms = 0.0 if stop.is_set() else self._unripe_ms(shard, entries)
+            if wait_ms <= 0:
                 await self.commit(holding, shard, entries)
                 await self._housekeeping(holding)
                 return sum(len(entry.batch) for entry in entries)
+            await self._housekeeping(holding)
+            await asyncio.sleep(min(wait_ms, LOOK_MS) / 1_000)
+            return 0
         await self._housekeeping(holding)
         await self._stream.wait(0.2)
         return 0
 
-    async def _ripe(self, shard: str, entries: Sequence[Entry], stop: asyncio.Event) -> bool:
-        """Let bulk readings gather for a moment: a transaction costs the same for one as for a thousand."""
+    def _unripe_ms(self, shard: str, entries: Sequence[Entry]) -> float:
+        """How long bulk readings may still gather: a transaction costs the same for one as for a thousand."""
         readings = sum(len(entry.batch) for entry in entries)
-        age_ms = (self._clock.now_us() - entries[0].received_us) / 1_000
-        wait_ms = self._limits.linger_ms - age_ms
-        if shard == Lane.CRITICAL or wait_ms <= 0 or 2 * readings >= self._limits.flush_readings_max or stop.is_set():
-            return True
-        await asyncio.sleep(min(wait_ms, 20) / 1_000)  # short, so that the critical lane is looked at again soon
-        return False
+        if shard == Lane.CRITICAL or 2 * readings >= self._limits.flush_readings_max:
+            return 0.0
+        age_us = self._clock.now_us() - entries[0].received_us
+        return self._limits.linger_ms - max(0, age_us) / 1_000
 
     async def commit(self, holding: Holding, shard: str, entries: Sequence[Entry]) -> None:
         """Store entries and all that follows from them in one transaction; then, and only then, learn from them."""
@@ -169,80 +135,72 @@ class Worker:
         span = Span(shard, holding.positions[shard], last.position, last.counted, entries[0].received_us)
         async with self._history.flush(holding.lease, span) as flush:
             plan = await self._store(holding, flush, entries)
-            await flush.settle(self._fates(plan.outcome, entries))
+            await flush.settle(fates_of(plan.outcome, entries))
         self._remember(holding, plan)
         holding.positions[shard], holding.counted[shard] = last.position, last.counted
+        holding.received_us[shard] = last.received_us
         await self._stream.forget(shard, last.position)
         self._report(shard, entries, plan, began_us)
 
     async def _store(self, holding: Holding, flush: Flush, entries: Sequence[Entry]) -> _Plan:
-        new_states = await self._register(holding, flush, entries)
-        intake = join(entries, holding.tags, holding.states | new_states if new_states else holding.states)
+        tags = holding.tags
+        intake, new_states = await self._intake(holding, flush, entries)
         outcome = Outcome(readings=len(intake.columns))
-        kept = self._validate(intake, holding.tags, self._clock.now_us(), outcome)
-        kinds = first_kinds(kept, holding.tags)
-        kept = kept.pick(order_of(holding.tags.tag_id[kept.slot], kept.ts, kept.seq))
+        kept = self._validate(intake, tags, self._clock.now_us(), outcome)
+        kept = kept.pick(order_of(tags.tag_id[kept.slot], kept.ts, kept.seq))
         outcome.stored = stored = await self._sort_out(holding, flush, kept, outcome)
         outcome.check()
-        tag_ids = holding.tags.tag_id
-        await flush.write(rows_of(stored, holding.tags))
+        await flush.write(rows_of(stored, tags))
+        kinds = first_kinds(stored, tags)
         if kinds:
-            await flush.fix_kind(*(_ids(tag_ids, kinds, holds) for holds in (HOLDS_VALUE, HOLDS_STATE)))
-        verdict = holding.detector.run(_by_slot(stored), self._clock.now_us())
-        await flush.find([(int(tag_ids[finding.slot]), finding) for finding in verdict.findings])
-        await self._keep(holding, flush, entries, outcome)
+            await flush.fix_kind(*(_ids(tags, kinds, holds) for holds in (HOLDS_VALUE, HOLDS_STATE)))
+        # as of its reception, not of now: whoever replays these readings must come to the same state
+        verdict = holding.detector.run(by_slot(stored), entries[-1].received_us)
+        await _find(flush, tags, verdict)
+        await _keep(flush, tags, entries, outcome)
         return _Plan(outcome, verdict, kinds, new_states)
 
-    async def _register(self, holding: Holding, flush: Flush, entries: Sequence[Entry]) -> dict[str, int]:
-        """Take over changed tags, and give new paths and state texts their numbers while there is room."""
+    async def _intake(self, holding: Holding, flush: Flush, entries: Sequence[Entry]) -> tuple[Intake, dict[str, int]]:
+        """The flush's readings, in terms that include what changed and what is new; and the new states' numbers."""
         if flush.registry_version != holding.tags.version:
             holding.tags.put(await flush.changed_tags(holding.tags.version))
             holding.tags.version = flush.registry_version
-        paths = unknown_paths(entries, holding.tags) if self._limits.register_unknown else []
-        paths = paths[: max(0, self._limits.tags_max - len(holding.tags))]
+        intake = join(entries, holding.tags, holding.states)
+        if intake.complete:
+            return intake, {}
+        registered = await self._register_paths(holding, flush, entries)
+        new_states = await self._register_states(holding, flush, entries)
+        if registered or new_states:
+            intake = join(entries, holding.tags, holding.states | new_states)
+        return intake, new_states
+
+    async def _register_paths(self, holding: Holding, flush: Flush, entries: Sequence[Entry]) -> bool:
+        """Give new paths a tag while there is room. True if there was any."""
+        room = self._limits.tags_max - len(holding.tags)
+        if not self._limits.register_unknown or room <= 0:
+            return False
+        paths = unknown_texts(entries, "paths", "tag", holding.tags.slot_of)[:room]
         if paths:
             holding.tags.put(await flush.register(paths))
-        texts = unknown_states(entries, holding.states)[: max(0, self._limits.states_max - len(holding.states))]
+        return bool(paths)
+
+    async def _register_states(self, holding: Holding, flush: Flush, entries: Sequence[Entry]) -> dict[str, int]:
+        """Numbers for new state texts while there is room."""
+        room = self._limits.states_max - len(holding.states)
+        if room <= 0:
+            return {}
+        texts = unknown_texts(entries, "states", "state", holding.states)[:room]
         return dict(zip(texts, await flush.register_states(texts), strict=True)) if texts else {}
 
     async def _sort_out(self, holding: Holding, flush: Flush, kept: Columns, outcome: Outcome) -> Columns:
         newest = holding.watermarks(kept.slot)
         suspect = kept.ts <= newest
-        known = np.zeros(0, np.int8)
-        if suspect.any():
-            known = await flush.compare(rows_of(kept.pick(suspect), holding.tags))
+        if not suspect.any():
+            return sort_out(kept, suspect, np.zeros(0, np.int8), outcome)
+        known = await flush.compare(rows_of(kept.pick(suspect), holding.tags))
         stored = sort_out(kept, suspect, known, outcome)
-        outcome.late = int(np.count_nonzero(stored.ts < holding.watermarks(stored.slot)))
+        outcome.late = stored.pick(stored.ts < holding.watermarks(stored.slot))
         return stored
-
-    async def _keep(self, holding: Holding, flush: Flush, entries: Sequence[Entry], outcome: Outcome) -> None:
-        """Whatever was not stored is kept, with its reason."""
-        if outcome.stored is not None and len(outcome.stored) == outcome.readings:
-            return
-        await flush.keep(
-            [held for reason, part in outcome.quarantined for held in held_of(reason, part, entries)],
-            [one for part in outcome.conflicts for one in contested_of(part, entries, holding.tags)],
-            repeats_of(outcome.duplicates, entries, holding.tags),
-        )
-
-    def _fates(self, outcome: Outcome, entries: Sequence[Entry]) -> dict[int, Fates]:
-        """Counts by the minute in which the readings were received; late ones count for the flush's first minute."""
-        assert outcome.stored is not None
-        per_entry = {
-            "stored": outcome.per_entry([outcome.stored], len(entries)),
-            "duplicate": outcome.per_entry(outcome.duplicates, len(entries)),
-            "conflict": outcome.per_entry(outcome.conflicts, len(entries)),
-            "quarantined": outcome.per_entry([part for _, part in outcome.quarantined], len(entries)),
-        }
-        minute = np.array([entry.received_us // MINUTE_US * MINUTE_US for entry in entries])
-        minutes = list(dict.fromkeys(minute.tolist()))
-        return {
-            at: Fates(
-                **{fate: int(count[minute == at].sum()) for fate, count in per_entry.items()},
-                late=outcome.late if at == minutes[0] else 0,
-            )
-            for at in minutes
-        }
 
     def _remember(self, holding: Holding, plan: _Plan) -> None:
         """The flush is committed."""
@@ -261,8 +219,7 @@ class Worker:
         latency = STAGE_LATENCY.labels("committed", shard)
         for entry in entries:
             latency.observe((now_us - entry.received_us) / 1e6)
-        for finding in plan.verdict.findings:
-            FINDINGS.labels(finding.test.value).inc()
+        _count(plan.verdict)
 
     async def _housekeeping(self, holding: Holding) -> None:
         """Once a second let time pass for the detectors; every 30 s keep their state."""
@@ -270,81 +227,59 @@ class Worker:
         if now_us - self._ticked_us >= TICK_US:
             self._ticked_us = now_us
             await self._tick(holding, now_us)
-            totals = await self._stream.totals()
-            for shard, total in totals.items():
-                LAG.labels(shard).set(total.counted - holding.counted[shard])
+            self.healthy_at_us = now_us
         if now_us - self._saved_us >= SNAPSHOT_US:
             await self._save(holding)
 
     async def _tick(self, holding: Holding, now_us: int) -> None:
+        """Detectors' time is that of the readings they have seen: what still waits in the stream is not silent."""
+        for shard, total in (await self._stream.totals()).items():
+            lag = total.counted - holding.counted[shard]
+            LAG.labels(shard).set(lag)
+            if lag:
+                now_us = min(now_us, holding.received_us.get(shard, 0))
+        if now_us > holding.told_us:
+            holding.told_us = now_us
+            await self._let_pass(holding, now_us)
+
+    async def _let_pass(self, holding: Holding, now_us: int) -> None:
         verdict = holding.detector.tick(now_us)
         if verdict.findings:
             shard = self._stream.shards[0]
             at = holding.positions[shard]
-            async with self._history.flush(holding.lease, Span(shard, at, at, holding.counted[shard], now_us)) as flush:
-                tag_ids = holding.tags.tag_id
-                await flush.find([(int(tag_ids[finding.slot]), finding) for finding in verdict.findings])
+            span = Span(shard, at, at, holding.counted[shard], now_us)
+            async with self._history.flush(holding.lease, span) as flush:
+                await _find(flush, holding.tags, verdict)
                 await flush.settle({})
+            _count(verdict)
         holding.detector.remember(verdict.next)
-        self.healthy_at_us = now_us
 
     async def _save(self, holding: Holding) -> None:
         self._saved_us = self._clock.now_us()
         await self._snapshots.save(holding.lease, holding.positions, holding.detector.snapshot())
 
-    async def _watermarks(self, tags: TagTable) -> Watermarks:
-        tag_ids, ts = await self._history.watermarks()
-        own = tags.tag_id[: len(tags)]
-        by_id = np.argsort(own)
-        watermarks = Watermarks()
-        watermarks.remember(by_id[np.searchsorted(own, tag_ids, sorter=by_id)].astype(np.int32), ts)
-        return watermarks
 
-    async def _recall(self, holding: Holding) -> None:
-        """Restore the detectors, and let them see again what was committed after their snapshot."""
-        kept = await self._snapshots.load(holding.lease.stream)
-        if kept is None:
-            return
-        positions, state = kept
-        holding.detector.restore(state)
-        for shard, checkpoint in holding.positions.items():
-            await self._replay(holding, shard, positions.get(shard, 0), checkpoint)
-
-    async def _replay(self, holding: Holding, shard: str, lo: int, hi: int) -> None:
-        unstored = await self._snapshots.unstored(holding.lease.stream, shard, lo, hi) if lo < hi else {}
-        while lo < hi:
-            taken = await self._stream.take(shard, lo, self._limits.flush_readings_max)
-            entries = [entry for entry in taken if entry.position <= hi]
-            if not entries:
-                log.warning("detectors skip readings the stream no longer keeps", shard=shard, after=lo, upto=hi)
-                return
-            columns = join(entries, holding.tags, holding.states).columns
-            columns = columns.pick(_was_stored(columns, entries, unstored))
-            columns = columns.pick(order_of(holding.tags.tag_id[columns.slot], columns.ts, columns.seq))
-            verdict = holding.detector.run(_by_slot(columns), entries[-1].received_us)
-            holding.detector.remember(verdict.next)
-            lo = entries[-1].position
+async def _find(flush: Flush, tags: TagTable, verdict: Verdict[object]) -> None:
+    if verdict.findings:
+        await flush.find([(int(tags.tag_id[finding.slot]), finding) for finding in verdict.findings])
 
 
-def _was_stored(
-    columns: Columns, entries: Sequence[Entry], unstored: Mapping[int, Sequence[int]]
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    stored = columns.slot >= 0
-    for number, entry in enumerate(entries):
-        if entry.position in unstored:
-            stored &= ~((columns.entry == number) & np.isin(columns.index, unstored[entry.position]))
-    return stored
+async def _keep(flush: Flush, tags: TagTable, entries: Sequence[Entry], outcome: Outcome) -> None:
+    """Whatever was not stored is kept, with its reason."""
+    held = [one for reason, part in outcome.quarantined for one in held_of(reason, part, entries)]
+    contested = [one for part in outcome.conflicts for one in contested_of(part, entries, tags)]
+    repeats = repeats_of(outcome.duplicates, entries, tags)
+    if held or contested or repeats.index.size:
+        await flush.keep(held, contested, repeats)
 
 
-def _by_slot(columns: Columns) -> Columns:
-    """Detectors want slots in order; store order differs where another worker registered tags in between."""
-    if np.any(columns.slot[1:] < columns.slot[:-1]):
-        return columns.pick(np.argsort(columns.slot, kind="stable"))
-    return columns
+def _count(verdict: Verdict[object]) -> None:
+    for finding in verdict.findings:
+        FINDINGS.labels(finding.test.value).inc()
 
 
-def _ids(tag_ids: np.ndarray[tuple[int], np.dtype[np.int32]], kinds: Mapping[int, int], holds: int) -> list[int]:
-    return [int(tag_ids[slot]) for slot, kind in kinds.items() if kind == holds]
+def _ids(tags: TagTable, kinds: Mapping[int, int], holds: int) -> list[int]:
+    return [int(tags.tag_id[slot]) for slot, kind in kinds.items() if kind == holds]
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

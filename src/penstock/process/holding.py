@@ -1,0 +1,47 @@
+"""What the worker holds of the store's knowledge while its lease lasts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from penstock.process.dedupe import Watermarks
+from penstock.process.detect.port import Detector
+from penstock.process.tags import TagTable
+from penstock.store.port import Lease
+
+
+class Snapshots(Protocol):
+    """Where detector state rests between runs."""
+
+    async def load(self, stream: str) -> tuple[Mapping[str, int], bytes] | None:
+        """Positions by shard and the state as of them, or None."""
+        ...
+
+    async def save(self, lease: Lease, positions: Mapping[str, int], state: bytes) -> None:
+        """Replace what was kept, if the lease still holds."""
+        ...
+
+    async def committed(self, stream: str, shard: str, lo: int, hi: int) -> Sequence[tuple[int, int]]:
+        """The flushes of entries lo < position <= hi, in order: the last position and the readings of each."""
+        ...
+
+    async def unstored(self, stream: str, shard: str, lo: int, hi: int) -> Mapping[int, Sequence[int]]:
+        """Items of entries lo < position <= hi that were not stored, by position."""
+        ...
+
+
+@dataclass(slots=True)
+class Holding:
+    """Made anew at each start, so that it is never in doubt."""
+
+    lease: Lease
+    tags: TagTable
+    states: dict[str, int]
+    watermarks: Watermarks
+    detector: Detector[object]
+    positions: dict[str, int]
+    counted: dict[str, int]
+    received_us: dict[str, int] = field(default_factory=dict)
+    """By shard: when the newest entry that the detectors have seen was received."""
+    told_us: int = 0
+    """The time that the detectors were told last; it does not go back."""
