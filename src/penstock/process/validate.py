@@ -57,7 +57,8 @@ class Validate:
 
     def _windows_us(self, days: NDArray[np.float64]) -> Ints:
         windows = np.where(np.isnan(days), self.window_days, days) * DAY_US
-        return np.minimum(windows, SPAN_US_MAX).astype(np.int64)
+        capped: Ints = np.minimum(windows, SPAN_US_MAX).astype(np.int64)
+        return capped
 
 
 def first_kinds(columns: Columns, tags: TagTable) -> dict[int, int]:
@@ -91,7 +92,7 @@ def _unit_differs(intake: Intake, tags: TagTable) -> Mask:
 def _kind_differs(columns: Columns, tags: TagTable, free: Mask) -> Mask:
     """True where a tag of values gets a state, or the other way round; the first reading of a new tag decides."""
     holding, holds = _holding(columns), tags.holds[columns.slot]
-    differs = free & (holding != holds) & (holding != HOLDS_UNKNOWN)
+    differs: Mask = free & (holding != holds) & (holding != HOLDS_UNKNOWN)
     if not differs.any():
         return differs
     fresh = first_kinds(columns.pick(free), tags)
@@ -104,6 +105,6 @@ def _kind_differs(columns: Columns, tags: TagTable, free: Mask) -> Mask:
 
 def _holding(columns: Columns) -> NDArray[np.int8]:
     """What each reading asks of its tag; a reading without value and state asks nothing."""
-    kinds = np.where(np.isnan(columns.value), np.int8(HOLDS_UNKNOWN), np.int8(HOLDS_VALUE))
+    kinds: NDArray[np.int8] = np.where(np.isnan(columns.value), np.int8(HOLDS_UNKNOWN), np.int8(HOLDS_VALUE))
     kinds[columns.state != NO_TEXT] = HOLDS_STATE
     return kinds

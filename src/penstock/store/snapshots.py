@@ -34,6 +34,12 @@ class PostgresSnapshots:
         async with self._database.connection() as connection:
             await connection.execute(self._sql["save"], values)
 
+    async def committed(self, stream: str, shard: str, lo: int, hi: int) -> Sequence[tuple[int, int]]:
+        values = {"stream": stream, "shard": shard, "lo": lo, "hi": hi}
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(self._sql["committed"], values)
+            return [(position, readings) for position, readings in await cursor.fetchall()]
+
     async def unstored(self, stream: str, shard: str, lo: int, hi: int) -> Mapping[int, Sequence[int]]:
         values = {"stream": stream, "shard": shard, "lo": lo, "hi": hi}
         items: defaultdict[int, list[int]] = defaultdict(list)

@@ -11,6 +11,13 @@ where not exists (
 on conflict (stream) do update
 set positions = excluded.positions, state = excluded.state, taken_at = clock_timestamp()
 
+-- name: committed
+select position_hi, readings from flush
+where
+    stream = %(stream)s and shard = %(shard)s
+    and position_lo < position_hi and position_hi > %(lo)s and position_lo < %(hi)s
+order by position_hi
+
 -- name: unstored
 with flushes as (
     select flush_id from flush
