@@ -27,6 +27,12 @@ class IngestSettings(Room):
     decompressed_bytes_max: int = Field(default=64 * 2**20, gt=0, description="Largest body once decompressed.")
     items_max: int = Field(default=20_000, gt=0, description="Readings in one request.")
     depth_max: int = Field(default=8, gt=0, description="Deepest nesting of a JSON body.")
+    bodies_bytes_max: int = Field(
+        default=64 * 2**20, gt=0, description="Bodies under way together; beyond, senders are told to come back."
+    )
+    commit_wait_s: float = Field(
+        default=5.0, gt=0, description="How long `Prefer: wait=committed` waits before it answers 202."
+    )
 
 
 class DoorSettings(Room):
@@ -41,7 +47,11 @@ class DoorSettings(Room):
     )
     idle_s: float = Field(default=75.0, gt=0, description="How long an idle connection is kept.")
     header_bytes_max: int = Field(default=16 * 2**10, gt=0, description="All headers of a request together.")
+    headers_max: int = Field(default=100, gt=0, description="Header lines of a request.")
     connections_max: int = Field(default=4_096, gt=0, description="Open connections at a time.")
+    proxies: str = Field(
+        default="", description="Addresses of proxies whose X-Forwarded-For and -Proto are believed, by commas."
+    )
     tls: str = Field(
         default="",
         description="`` none, `self` makes a certificate in the data directory, or `CERT.pem:KEY.pem`.",

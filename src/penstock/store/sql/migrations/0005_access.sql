@@ -6,15 +6,15 @@ create table api_key (
     sha256     bytea not null unique check (length(sha256) = 32),
     role       text not null check (role in ('writer', 'viewer', 'operator', 'auditor', 'admin')),
     sites      text[] not null,
-    rate       double precision not null,
-    burst      double precision not null,
+    rate       double precision check (rate >= 0),
+    burst      double precision check (burst >= 0),
     created_at timestamptz not null default clock_timestamp(),
     created_by text not null,
     revoked_at timestamptz,
     revoked_by text
 );
 comment on column api_key.sites is '{*} is all sites.';
-comment on column api_key.rate is 'Requests a second; 0 is no limit.';
+comment on column api_key.rate is 'Requests a second; 0 is no limit, null is as the settings say.';
 
 create table login_link (
     sha256     bytea primary key,
@@ -28,3 +28,4 @@ create table session (
     key_id     text not null references api_key,
     expires_at timestamptz not null
 );
+create index session_expires_at on session (expires_at);

@@ -1,0 +1,188 @@
+"""Keys, login links and sessions: how they are made, how they tell a caller, and for how long that is believed."""
+
+import asyncio
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from typing import Final, NamedTuple
+
+from penstock.clock import Clock
+from penstock.door.port import KeyStore
+from penstock.errors import Unauthorized, Unavailable
+from penstock.model.access import Caller, Key, Role
+
+FRESH_S: Final = 5.0
+"""A key that was seen is believed this long: so soon does a revocation take hold."""
+UNKNOWN_FRESH_S: Final = 1.0
+STALE_S: Final = 600.0
+"""And this long while the store does not answer, so that a database fail-over does not stop ingest."""
+LOOKUP_S: Final = 1.0
+"""A store that takes longer does not answer."""
+CACHED_MAX: Final = 10_000
+LINK_LIFE_S: Final = 600.0
+SESSION_LIFE_S: Final = 12 * 3600.0
+_KEY: Final = re.compile(r"pk_([a-z0-9]{8})_([A-Za-z0-9_-]{43})", re.ASCII)
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+_ID_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+class NewKey(NamedTuple):
+    """A key just made; *secret* is what its holder gets, and is kept nowhere."""
+
+    key: Key
+    secret: str
+
+
+def sha256(secret: str) -> bytes:
+    """All that is ever kept of a secret. It has 256 random bits, so a slow hash would protect nothing."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def make_key(  # noqa: PLR0913  # what a key is
+    clock: Clock,
+    *,
+    name: str,
+    role: Role,
+    sites: Iterable[str],
+    created_by: str,
+    rate: float | None = None,
+    burst: float | None = None,
+) -> NewKey:
+    """A new key `pk_<id>_<256 random bits>`, not yet in any store."""
+    key_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(8))
+    secret = f"pk_{key_id}_{secrets.token_urlsafe(32)}"
+    key = Key(key_id, name, sha256(secret), role, frozenset(sites), rate, burst, clock.now_us(), created_by)
+    return NewKey(key, secret)
+
+
+async def create_key(store: KeyStore, made: NewKey) -> str:
+    """Keep a new key; returns its secret, for the only time."""
+    await store.add(made.key)
+    return made.secret
+
+
+async def create_link(store: KeyStore, key_id: str, life_s: float = LINK_LIFE_S) -> str:
+    """A one-time login token for the page, acting as *key_id*."""
+    token = secrets.token_urlsafe(32)
+    await store.add_link(sha256(token), key_id, life_s)
+    return token
+
+
+def login_url(base: str, token: str) -> str:
+    """Where a person goes with a login token: behind `#`, so that it reaches no server's log."""
+    return f"{base.rstrip('/')}/#login={token}"
+
+
+class _Seen(NamedTuple):
+    caller: Caller | None
+    at_s: float
+
+
+class Keyring:
+    """Tells callers by their secrets, asking the store as rarely as it may."""
+
+    def __init__(self, store: KeyStore, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._now_s = now_s
+        self._known: dict[Hashable, _Seen] = {}
+        self._unknown: dict[Hashable, _Seen] = {}
+        self._asking: dict[Hashable, asyncio.Task[Caller | None]] = {}
+        self._away_until_s = float("-inf")
+
+    async def by_key(self, secret: str) -> Caller | None:
+        """The caller behind an API key, None if there is none. Raises Unavailable when nobody can tell."""
+        match = _KEY.fullmatch(secret)
+        if match is None:
+            return None
+        digest, key_id = sha256(secret), match[1]
+        return await self._tell(("key", digest), lambda: self._ask_key(key_id, digest))
+
+    async def by_session(self, token: str) -> Caller | None:
+        """The caller behind a session cookie."""
+        if _TOKEN.fullmatch(token) is None:
+            return None
+        digest = sha256(token)
+        return await self._tell(("session", digest), lambda: self._ask_session(digest))
+
+    def knows_key(self, secret: str) -> bool:
+        """Whether this key was good the last time it was looked at: such a caller is not guessing."""
+        return ("key", sha256(secret)) in self._known
+
+    async def sign_in(self, *, token: str = "", key: str = "") -> str:
+        """A new session's token, for a one-time login token or a key. Raises Unauthorized."""
+        found = await self._store.use_link(sha256(token)) if token else None
+        key_id = found.key_id if found else None
+        if key and (caller := await self.by_key(key)):
+            key_id = caller.key_id
+        if key_id is None:
+            raise Unauthorized("the link was used or is too old, or there is no such key")
+        session = secrets.token_urlsafe(32)
+        await self._store.add_session(sha256(session), key_id, SESSION_LIFE_S)
+        return session
+
+    async def sign_out(self, session: str) -> None:
+        self._known.pop(("session", sha256(session)), None)
+        await self._store.end_session(sha256(session))
+
+    def forget(self) -> None:
+        """Believe nothing any more: the next look goes to the store. For this process's own revocations."""
+        self._known.clear()
+        self._unknown.clear()
+
+    async def _tell(self, what: Hashable, ask: Callable[[], Awaitable[Caller | None]]) -> Caller | None:
+        now_s = self._now_s()
+        seen = self._known.get(what)
+        if seen is not None and now_s - seen.at_s < FRESH_S:
+            return seen.caller
+        unknown = self._unknown.get(what)
+        if unknown is not None and now_s - unknown.at_s < UNKNOWN_FRESH_S:
+            return None
+        try:
+            return await self._asked_once(what, ask)
+        except Unavailable:
+            if seen is not None and self._now_s() - seen.at_s < STALE_S:
+                return seen.caller
+            raise
+
+    async def _asked_once(self, what: Hashable, ask: Callable[[], Awaitable[Caller | None]]) -> Caller | None:
+        """However many requests wait for the same answer, the store is asked once."""
+        if self._now_s() < self._away_until_s:
+            raise Unavailable("the store of keys does not answer")
+        task = self._asking.get(what)
+        if task is None:
+            task = self._asking[what] = asyncio.ensure_future(self._ask(what, ask))
+            task.add_done_callback(lambda done: (self._asking.pop(what, None), done.cancelled() or done.exception()))
+        return await asyncio.shield(task)
+
+    async def _ask(self, what: Hashable, ask: Callable[[], Awaitable[Caller | None]]) -> Caller | None:
+        try:
+            async with asyncio.timeout(LOOKUP_S):
+                caller = await ask()
+        except (Unavailable, TimeoutError) as error:
+            self._away_until_s = self._now_s() + LOOKUP_S
+            raise Unavailable("the store of keys does not answer") from error
+        self._known.pop(what, None)
+        _put(self._unknown if caller is None else self._known, what, _Seen(caller, self._now_s()))
+        return caller
+
+    async def _ask_key(self, key_id: str, digest: bytes) -> Caller | None:
+        key = await self._store.key(key_id)
+        return _caller(key) if key is not None and hmac.compare_digest(key.sha256, digest) else None
+
+    async def _ask_session(self, digest: bytes) -> Caller | None:
+        key = await self._store.session(digest)
+        return None if key is None else _caller(key)
+
+
+def _caller(key: Key) -> Caller:
+    return Caller(key.key_id, key.name, key.role, key.sites, key.rate, key.burst)
+
+
+def _put(cache: dict[Hashable, _Seen], what: Hashable, seen: _Seen) -> None:
+    cache.pop(what, None)
+    if len(cache) >= CACHED_MAX:
+        del cache[next(iter(cache))]
+    cache[what] = seen
