@@ -13,6 +13,7 @@ from penstock.store.port import Fates
 from penstock.stream.port import Entry
 
 MINUTE_US: Final = 60_000_000
+_ODD: Final = np.uint64(0x9E37_79B9_7F4A_7C15)
 
 
 class Unaccounted(PenstockError):
@@ -25,7 +26,7 @@ class Unaccounted(PenstockError):
 class Outcome:
     """Fates gathered along the steps. `quarantined` pairs a reason with the readings it holds back."""
 
-    readings: int
+    came: Columns
     stored: Columns | None = None
     late: Columns | None = None
     """Those of the stored that were older than their tag's watermark."""
@@ -33,16 +34,32 @@ class Outcome:
     conflicts: list[Columns] = field(default_factory=list)
     quarantined: list[tuple[str, Columns]] = field(default_factory=list)
 
+    @property
+    def readings(self) -> int:
+        return len(self.came)
+
     def hold(self, reason: str, readings: Columns) -> None:
         if len(readings):
             self.quarantined.append((reason, readings))
 
     def check(self) -> None:
         """Raise Unaccounted unless each reading has one fate."""
-        held = [columns for _, columns in self.quarantined]
-        named = sum(map(len, [*self.duplicates, *self.conflicts, *held])) + (len(self.stored) if self.stored else 0)
+        parts = [*self.duplicates, *self.conflicts, *(columns for _, columns in self.quarantined)]
+        parts += [self.stored] if self.stored is not None else []
+        named = sum(map(len, parts))
         if named != self.readings:
             raise Unaccounted(f"{self.readings} readings went in, {named} came out")
+        if sum(map(_fingerprint, parts)) % 2**64 != _fingerprint(self.came):
+            raise Unaccounted("the readings that came out are not those that went in")
+
+
+def _fingerprint(columns: Columns) -> int:
+    """A sum over scrambled places (entry, index), the same in any order: a lost and a repeated reading show."""
+    places = (columns.entry.astype(np.uint64) << np.uint64(32)) | columns.index.astype(np.uint64)
+    places *= _ODD
+    places ^= places >> np.uint64(29)
+    places *= _ODD
+    return int(places.sum())
 
 
 def fates_of(outcome: Outcome, entries: Sequence[Entry]) -> dict[int, Fates]:

@@ -13,8 +13,8 @@ from penstock.process.outcome import Outcome
 from penstock.process.tags import HOLDS_STATE, HOLDS_UNKNOWN, HOLDS_VALUE, TagTable
 
 DAY_US: Final = 86_400_000_000
-SPAN_US_MAX: Final = 2**62
-"""Longer settings mean the same: for ever (146,000 years)."""
+DAYS_MAX: Final = 50_000_000
+"""Longer settings mean the same: for ever."""
 
 REASONS: Final = {
     "unknown_tag": "No tag of this path is registered, and registering is switched off or full (process.tags_max).",
@@ -40,7 +40,7 @@ class Validate:
         for reason, broken in (
             ("unknown_tag", columns.slot == NO_SLOT),
             ("states_full", columns.state == NO_ROOM),
-            ("ts_ahead", columns.ts > now_us + int(min(self.ahead_s * 1e6, SPAN_US_MAX))),
+            ("ts_ahead", columns.ts > now_us + int(min(self.ahead_s * 1e6, DAYS_MAX * DAY_US))),
             ("ts_too_old", self._too_old(columns, tags, now_us)),
             ("unit_mismatch", _unit_differs(intake, tags)),
         ):
@@ -50,15 +50,14 @@ class Validate:
 
     def _too_old(self, columns: Columns, tags: TagTable, now_us: int) -> Mask:
         shortest = min(self.window_days, tags.window_days_min)
-        old: Mask = columns.ts < now_us - int(min(shortest * DAY_US, SPAN_US_MAX))
+        old: Mask = columns.ts < now_us - int(min(shortest, DAYS_MAX) * DAY_US)
         if tags.window_days_min < np.inf and old.any():
             old &= columns.ts < now_us - self._windows_us(tags.window_days[columns.slot])
         return old
 
     def _windows_us(self, days: NDArray[np.float64]) -> Ints:
-        windows = np.where(np.isnan(days), self.window_days, days) * DAY_US
-        capped: Ints = np.minimum(windows, SPAN_US_MAX).astype(np.int64)
-        return capped
+        windows = np.minimum(np.where(np.isnan(days), self.window_days, days), DAYS_MAX) * DAY_US
+        return windows.astype(np.int64)
 
 
 def first_kinds(columns: Columns, tags: TagTable) -> dict[int, int]:

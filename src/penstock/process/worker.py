@@ -145,7 +145,7 @@ class Worker:
     async def _store(self, holding: Holding, flush: Flush, entries: Sequence[Entry]) -> _Plan:
         tags = holding.tags
         intake, new_states = await self._intake(holding, flush, entries)
-        outcome = Outcome(readings=len(intake.columns))
+        outcome = Outcome(intake.columns)
         kept = self._validate(intake, tags, self._clock.now_us(), outcome)
         kept = kept.pick(order_of(tags.tag_id[kept.slot], kept.ts, kept.seq))
         outcome.stored = stored = await self._sort_out(holding, flush, kept, outcome)
