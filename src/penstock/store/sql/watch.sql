@@ -1,0 +1,8 @@
+-- name: positions
+select shard, position from shard where stream = %(stream)s
+
+-- name: version
+select version from registry
+
+-- name: critical
+select path from tag where config ->> 'criticality' = 'critical'
