@@ -31,6 +31,8 @@ READINGS_FULL: Final = READINGS_MAX // 2
 LEVEL_DONE: Final = 2
 """Level of a pack that is merged no more."""
 
+Levels = NDArray[np.int16]
+
 COPY_HOT: Final = "copy hot (grp, flush, n, ts_lo, ts_hi, tag, ts, v, q, seq, state) from stdin (format binary)"
 COPY_SEGMENT: Final = (
     "copy segment (tag_id, t0, t1, n, unit, level, dt, v, k, d, q, seq, state, flush_lo, flush_hi, flush, runs)"
@@ -83,12 +85,12 @@ def encode_hot(flush_id: int, rows: Rows) -> bytes:
     return b"".join(out)
 
 
-def encode_packs(tag_id: Int32s, points: Points, level: NDArray[np.int16]) -> bytes:
+def encode_packs(tag_id: Int32s, points: Points, level: Levels) -> bytes:
     """*points* (sorted by tag_id, ts, seq; not empty) for COPY_SEGMENT, cut into packs of one tag each.
 
     *level* says how often each reading has been merged; a pack has the highest of its readings, or is done if full.
     """
-    starts = pack_starts(tag_id, points.ts)
+    starts = pack_starts(tag_id, points.ts, points.flush)
     sizes = np.diff(starts, append=len(points))
     unit = _unit_of(points.ts, starts)
     ticks = (points.ts - np.repeat(points.ts[starts], sizes)) // np.repeat(unit, sizes)
@@ -118,12 +120,12 @@ def encode_packs(tag_id: Int32s, points: Points, level: NDArray[np.int16]) -> by
     return b"".join(out)
 
 
-def pack_starts(tag_id: Int32s, ts: Ints) -> Ints:
-    """Where packs begin: at another tag, another UTC day, after READINGS_MAX, and where an int4 of ticks would end."""
+def pack_starts(tag_id: Int32s, ts: Ints, flush: Ints) -> Ints:
+    """Where packs begin: at another tag or UTC day, after READINGS_MAX, and where ticks or flushes outgrow an int4."""
     day = ts // DAY_US
     stretches = starts_of(tag_id, day)
     fine = np.repeat(_unit_of(ts, stretches) == 1, np.diff(stretches, append=ts.size))
-    stretches = starts_of(tag_id, day, np.where(fine, ts >> _WINDOW_BITS, 0))
+    stretches = starts_of(tag_id, day, np.where(fine, ts >> _WINDOW_BITS, 0), flush >> _WINDOW_BITS)
     within = np.arange(ts.size) - np.repeat(stretches, np.diff(stretches, append=ts.size))
     return np.flatnonzero(within % READINGS_MAX == 0)
 

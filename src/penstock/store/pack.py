@@ -156,6 +156,11 @@ def decode_hot(chunk: Chunk) -> tuple[Int32s, Points]:
     )
 
 
+def decode_marks(tag: bytes, ts: bytes) -> tuple[Int32s, Ints]:
+    """Tag ids and times of a row of `mark` or `hot`."""
+    return decode_array(tag, INT4), decode_array(ts, TIMESTAMPTZ) + POSTGRES_EPOCH_US
+
+
 def chain(points: Iterable[Points]) -> Points:
     """One after the other, as they come."""
     parts = tuple(points) or (_NOTHING,)
