@@ -3,6 +3,7 @@
 import ipaddress
 import secrets
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from math import ceil
 from typing import Final
 
@@ -46,8 +47,12 @@ class Door:
         self._strangers = strangers or Limiter(STRANGER_RATE, STRANGER_BURST)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._rest(scope, receive, send)
+        if scope["type"] == "http":
+            await self._answered(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = _Reply(send, private=scope["path"].startswith("/v1/"))
         try:
             await self._pass(scope, receive, reply)
@@ -57,22 +62,21 @@ class Door:
             await _fail(reply, error, internal(""))
         finally:
             REQUESTS.labels(self._route(scope), str(reply.status)).inc()
+            if reply.status == HTTPStatus.UNAUTHORIZED:
+                self._strangers.take(_peer(scope))
 
     async def _pass(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
         caller = await self._find(scope)
         scope.setdefault("state", {})["caller"] = caller
-        if caller is None and not _is_open(scope):
-            return await self._turn_away(scope, reply)
+        refusal = self._stranger(scope) if caller is None else self._over_limit(scope, caller)
+        if refusal is not None:
+            return await answer(reply, refusal)
         if caller is not None and scope["path"] == METRICS and not _is_near(scope):
             require(caller, READERS)
-        if caller is not None and (refusal := self._over_limit(scope, caller)):
-            return await answer(reply, refusal)
-        await self._routes.get(scope["path"], self._rest)(scope, receive, reply)
-        if caller is None and reply.status == 401:  # noqa: PLR2004  # a failed sign-in is a guess too
-            self._strangers.take(_peer(scope))
+        return await self._routes.get(scope["path"], self._rest)(scope, receive, reply)
 
     async def _find(self, scope: Scope) -> Caller | None:
-        """The caller, by key or by the page's cookie. Raises Forbidden for a change that another site's page asks for."""
+        """The caller, by key or by the page's cookie. Raises Forbidden for a change asked for by another page."""
         key, session = _credentials(scope)
         if key:
             if not self._keyring.knows_key(key) and self._strangers.empty(_peer(scope)):
@@ -85,11 +89,14 @@ class Door:
             raise Forbidden("a session changes things only from its own page", code="cross_origin")
         return caller
 
-    async def _turn_away(self, scope: Scope, reply: "_Reply") -> None:
-        verdict = self._strangers.take(_peer(scope))
-        if verdict is not None and not verdict.passes:
-            return await answer(reply, _too_many(verdict, *self._strangers.shares(None, None)))
-        return await answer(reply, problem_of(Unauthorized("send a key as X-API-Key or Authorization: Bearer")))
+    def _stranger(self, scope: Scope) -> Problem | None:
+        """What to answer to nobody: 401, and 429 to an address that failed too often. None where the path is open."""
+        is_open = _is_open(scope)
+        if is_open and scope["path"] != LOGIN_PATH:
+            return None
+        if self._strangers.empty(_peer(scope)) and (verdict := self._strangers.take(_peer(scope))):
+            return _too_many(verdict, *self._strangers.shares(None, None))
+        return None if is_open else problem_of(Unauthorized("send a key as X-API-Key or Authorization: Bearer"))
 
     def _over_limit(self, scope: Scope, caller: Caller) -> Problem | None:
         if not (scope["path"].startswith("/v1/") or scope["path"] in self._routes):
@@ -154,7 +161,7 @@ class _Reply:
 
 async def _fail(reply: _Reply, error: Exception, problem: Problem) -> None:
     """Answer with *problem*; one that is our own fault is logged, once, under an incident."""
-    if problem.status == 500:  # noqa: PLR2004  # our fault
+    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         incident = secrets.token_hex(8)
         log.error("a request failed unexpectedly", incident=incident, exc_info=error)
         problem = internal(incident)

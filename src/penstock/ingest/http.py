@@ -3,13 +3,13 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from penstock.clock import Clock
 from penstock.door.asgi import caller_of
-from penstock.door.port import Message, Receive, Scope, Send
+from penstock.door.port import Receive, Scope, Send
 from penstock.door.problem import Problem, answer, answer_json, not_allowed
 from penstock.errors import Forbidden
 from penstock.ingest.body import Disconnected, Room, check_size, decompress, read_body
@@ -22,7 +22,6 @@ from penstock.settings import IngestSettings
 from penstock.stream.port import Place, Receipt, Stream
 from penstock.telemetry import REFUSED, STAGE_LATENCY
 
-PATHS: Final = ("/v1/readings", "/sensor-data")
 _BESIDE_BYTES: Final = 64 * 2**10
 """A compressed body larger than this is opened on a thread: the critical lane must not wait for it."""
 
@@ -52,7 +51,8 @@ class IngestApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":
-            return await answer(send, not_allowed("POST"))
+            await answer(send, not_allowed("POST"))
+            return
         caller = caller_of(scope)
         if caller.role not in WRITERS:
             raise Forbidden("this key does not write readings", code="role_forbidden")
@@ -61,7 +61,7 @@ class IngestApp:
         try:
             body = await read_body(receive, self._settings.body_bytes_max, self._room)
         except Disconnected:
-            return None
+            return
         try:
             await self._take(body, headers, caller, send)
         finally:
@@ -72,7 +72,8 @@ class IngestApp:
         decoded = _in_scope(await self._decode(body, headers), caller)
         _count_refused(decoded.counts)
         if len(decoded.batch) == 0:
-            return await answer(send, _nothing_taken(decoded))
+            await answer(send, _nothing_taken(decoded))
+            return
         lanes = split_lanes(decoded.batch, self._critical())
         receipt = await self._stream.append(lanes, received_us)
         for lane in lanes.keys() - receipt.overloaded:
@@ -155,13 +156,3 @@ def _waits(headers: Headers) -> bool:
     """`Prefer: wait=committed`, alone or among others (RFC 7240)."""
     preferences = headers.get(b"prefer", b"").lower().replace(b'"', b"").replace(b" ", b"").split(b",")
     return any(preference.partition(b";")[0] == b"wait=committed" for preference in preferences)
-
-
-def openapi_paths(settings: IngestSettings) -> dict[str, Any]:
-    """The OpenAPI path objects of the writing door, with its caps and examples."""
-    from penstock.ingest.openapi import paths  # noqa: PLC0415  # only /openapi.json needs that page
-
-    return paths(settings, PATHS)
-
-
-__all__ = ["PATHS", "IngestApp", "Message", "openapi_paths", "split_lanes"]

@@ -1,12 +1,12 @@
 """What OpenAPI says of the writing door: forms, caps, codes, examples."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from penstock.ingest.refusal import DETAIL, LISTED_MAX
 from penstock.model.quality import CODE_MAX
 from penstock.settings import IngestSettings
 
+PATHS: Final = {"/v1/readings": "write_readings", "/sensor-data": "write_sensor_data"}
 _EXAMPLE: Final = {
     "tag": "lyon/press/line-3/press-7/temperature",
     "ts": "2026-11-20T08:00:00.000Z",
@@ -76,9 +76,9 @@ _PROBLEMS: Final = {
 }
 
 
-def paths(settings: IngestSettings, names: Sequence[str]) -> dict[str, Any]:
-    """The same operation under each of *names*."""
-    return {name: {"post": _operation(settings, f"write{i or ''}")} for i, name in enumerate(names)}
+def openapi_paths(settings: IngestSettings) -> dict[str, Any]:
+    """The OpenAPI path objects of the writing door: one operation, under both of its names."""
+    return {path: {"post": _operation(settings, name)} for path, name in PATHS.items()}
 
 
 def _operation(settings: IngestSettings, operation_id: str) -> dict[str, Any]:
@@ -107,8 +107,8 @@ def _operation(settings: IngestSettings, operation_id: str) -> dict[str, Any]:
 
 def _caps(settings: IngestSettings) -> str:
     return (
-        f"At most {settings.body_bytes_max} bytes as sent, {settings.decompressed_bytes_max} decompressed (gzip or zstd), "
-        f"{settings.items_max} readings. At most {LISTED_MAX} errors are listed; `refused` counts all."
+        f"At most {settings.body_bytes_max} bytes as sent, {settings.decompressed_bytes_max} decompressed "
+        f"(gzip or zstd), {settings.items_max} readings. At most {LISTED_MAX} errors are listed; `refused` counts all."
     )
 
 
