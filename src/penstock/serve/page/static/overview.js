@@ -1,0 +1,168 @@
+// The chosen asset at a glance: each value with its unit, quality and age, in its band, with its recent course.
+
+import { inTurn, series } from "./api.js";
+import { append, emptySeries, usualOf } from "./course.js";
+import { beforePaint, find, h, mark } from "./dom.js";
+import { Row, SPARK_BIN_MS, SPARK_MS } from "./row.js";
+import { Windowed } from "./windowed.js";
+import { count, leaf, now, parent } from "./words.js";
+
+const GROUP_PX = 38;
+const USUAL_MS = 24 * 3600 * 1000;
+const USUAL_POINTS = 96;
+const RENEW_MS = 300000;
+const FILTERS = { all: "All", alarm: "In alarm", stale: "Stale" };
+
+/** Events: `plot` (path), `seen` (paths on screen). `plotted` says which tags are in the trends. */
+export class Overview extends EventTarget {
+  plotted = new Set();
+  #plant; #list; #asset = ""; #filter = "all"; #rows = new Map(); #courses = new Map(); #title; #chips; #scroll; #empty;
+
+  constructor(plant) {
+    super();
+    this.#plant = plant;
+    this.#build();
+    this.#list = new Windowed(this.#scroll, {
+      tallOf: (item) => (item.group ? GROUP_PX : rowPx()), keyOf: (item) => item.path + (item.group ? "/" : ""),
+      make: (item) => (item.group ? this.#group(item) : this.#row(item.path)), onSeen: (items) => this.#seen(items),
+    });
+    plant.addEventListener("tags", beforePaint(() => this.show(this.#asset)));
+    plant.addEventListener("readings", (event) => this.#live(event.detail));
+    plant.addEventListener("alarms", beforePaint(() => this.#refilter()));
+    setInterval(() => this.#tick(), 1000);
+  }
+
+  /** The course of a tag as the overview holds it: {spark, usual}. */
+  course(path) {
+    return this.#courses.get(path);
+  }
+
+  show(asset) {
+    this.#asset = asset;
+    const items = this.#items();
+    const title = asset ? leaf(asset) : "Whole plant";
+    this.#title.replaceChildren(h("h2", {}, title), h("span", { class: "where" }, asset ? parent(asset) : ""));
+    this.#teach(items);
+    this.#list.show(items);
+  }
+
+  /** The rows that show, painted again: something beside their readings changed. */
+  refresh() {
+    this.#rows.forEach((row) => row.show());
+  }
+
+  /** Everything made anew, as for another theme. */
+  redraw() {
+    this.#rows.clear();
+    this.#list.show(this.#items(), { afresh: true });
+  }
+
+  #build() {
+    this.#title = h("div", { class: "title" });
+    this.#chips = h("div", { class: "chips side", role: "group", "aria-label": "Show" },
+      Object.entries(FILTERS).map(([key, label]) =>
+        h("button", { "data-filter": key, "aria-pressed": String(key === "all"), onclick: () => this.#choose(key) }, label)));
+    this.#scroll = h("div", { class: "scroll values", tabindex: "-1" });
+    this.#empty = h("div", { class: "empty", hidden: true });
+    find("overview").append(h("header", {}, this.#title, this.#chips), this.#empty, this.#scroll);
+  }
+
+  #choose(filter) {
+    this.#filter = filter;
+    for (const chip of this.#chips.children) chip.setAttribute("aria-pressed", String(chip.dataset.filter === filter));
+    this.show(this.#asset);
+  }
+
+  #refilter() {
+    if (this.#filter === "all") this.#rows.forEach((row) => row.show());
+    else this.show(this.#asset);
+    for (const key of this.#list.keys()) if (key.endsWith("/")) this.#headline(key.slice(0, -1), this.#list.element(key));
+  }
+
+  #items() {
+    const prefix = this.#asset ? `${this.#asset}/` : "";
+    const paths = [...this.#plant.tags.keys()].filter((path) => path.startsWith(prefix) && this.#fits(path)).sort(byPlace);
+    return paths.flatMap((path, i) => {
+      const asset = parent(path);
+      return asset === parent(paths[i - 1] ?? "") && i ? [{ path }] : [{ path: asset, group: true }, { path }];
+    });
+  }
+
+  #fits(path) {
+    if (this.#filter === "alarm") return this.#plant.worst(path) !== null;
+    return this.#filter === "all" || this.#plant.isStale(path);
+  }
+
+  #teach(items) {
+    this.#empty.hidden = items.length > 0;
+    this.#scroll.hidden = items.length === 0;
+    if (items.length === 0) this.#empty.replaceChildren(...(this.#plant.tags.size ? nothingHere(this.#filter) : firstReading()));
+  }
+
+  #group(item) {
+    const row = h("div", { class: "group" });
+    this.#headline(item.path, row);
+    return row;
+  }
+
+  #headline(path, row) {
+    const alarms = this.#plant.rollUp(path);
+    row.replaceChildren(h("span", { class: "trail" }, h("b", {}, leaf(path)), h("span", {}, parent(path).replaceAll("/", " / "))),
+      alarms ? h("span", { class: "rolled" }, mark(alarms.worst.priority), count(alarms.n, "alarm")) : "");
+  }
+
+  #row(path) {
+    const row = new Row(path, this.#plant, this, () => this.dispatchEvent(new CustomEvent("plot", { detail: path })));
+    this.#rows.set(path, row);
+    row.show();
+    this.#fetch(path);
+    return row.element;
+  }
+
+  /** Rows that left the window stop working; the caller learns what is on screen. */
+  #seen(items) {
+    const paths = new Set(items.filter((item) => !item.group).map((item) => item.path));
+    for (const path of this.#rows.keys()) if (!paths.has(path)) this.#rows.delete(path);
+    this.dispatchEvent(new CustomEvent("seen", { detail: [...paths] }));
+  }
+
+  async #fetch(path) {
+    const held = this.#courses.get(path);
+    if (held && now() - held.at < RENEW_MS) return;
+    const course = held ?? { spark: emptySeries(), usual: null };
+    this.#courses.set(path, Object.assign(course, { at: now() }));
+    await inTurn(() => (this.#rows.has(path) ? this.#load(path, course) : Promise.resolve(void (course.at = 0)))).catch(() => { course.at = 0; });
+  }
+
+  async #load(path, course) {
+    const end = now();
+    const [spark, day] = await Promise.all([
+      series(path, end - SPARK_MS, end + 1, SPARK_MS / SPARK_BIN_MS), series(path, end - USUAL_MS, end + 1, USUAL_POINTS)]);
+    Object.assign(course, { spark, usual: usualOf(day) });
+    this.#rows.get(path)?.show();
+  }
+
+  #live(paths) {
+    for (const path of paths) {
+      const reading = this.#plant.latest.get(path);
+      const course = this.#courses.get(path);
+      if (course && reading) append(course.spark, reading, SPARK_BIN_MS, SPARK_MS);
+      this.#rows.get(path)?.show();
+    }
+  }
+
+  #tick() {
+    this.#rows.forEach((row) => row.age());
+    for (const path of this.#rows.keys()) this.#fetch(path);
+  }
+}
+
+const rowPx = () => parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row"));
+const byPlace = (one, other) => parent(one).localeCompare(parent(other), "en", { numeric: true }) || one.localeCompare(other, "en", { numeric: true });
+const nothingHere = (filter) => [h("p", {}, { alarm: "No open alarm here.", stale: "Every value here is fresh." }[filter] ?? "No tags below this asset.")];
+
+function firstReading() {
+  const line = `curl -H 'X-API-Key: YOUR_KEY' -H 'Content-Type: application/json' ${location.origin}/v1/readings \\\n  -d '{"tag": "site/area/line-1/pump-1/pressure", "ts": "${new Date().toISOString()}", "value": 4.2, "unit": "bar"}'`;
+  return [h("h3", {}, "No readings yet"), h("p", {}, "A tag appears here with its first reading. Send one:"), h("pre", {}, line),
+    h("p", { class: "hint" }, "Or start a simulated plant with ", h("code", {}, "penstock simulate"), ", or bring history in with ", h("code", {}, "penstock replay FILE.csv"), ".")];
+}
