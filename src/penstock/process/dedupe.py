@@ -76,8 +76,8 @@ def _judge_repeats(columns: Columns, verdict: NDArray[np.int8]) -> None:
 
 def _same_content(columns: Columns, a: NDArray[np.intp], b: NDArray[np.intp]) -> Mask:
     """Value bits, state and quality agree; the unit is no part of a reading's content."""
-    bits = columns.value.view(np.int64)
-    same: Mask = bits[a] == bits[b]
+    ours, theirs = columns.value[a], columns.value[b]
+    same: Mask = (ours.view(np.int64) == theirs.view(np.int64)) | (np.isnan(ours) & np.isnan(theirs))
     same &= columns.state[a] == columns.state[b]
     same &= columns.quality[a] == columns.quality[b]
     return same

@@ -106,7 +106,7 @@ class MemoryHistory:
         self._snapshots: dict[str, tuple[Mapping[str, int], bytes]] = {}
         self._last_flush_id = 0
 
-    async def claim(self, stream: str, shards: Sequence[str], owner: str) -> Lease:  # noqa: ARG002
+    async def claim(self, stream: str, shards: Sequence[str], owner: str) -> Lease:
         for shard in shards:
             self._epochs[stream, shard] += 1
         return Lease(
@@ -268,7 +268,7 @@ class MemoryFlush:
             self._registry.put(tag)
         self._registry.states.update(self._states)
         for tag in list(self._registry.tags.values()) if self._holds else []:
-            if tag.tag_id in self._holds:
+            if tag.tag_id in self._holds and tag.holds is None:
                 self._registry.put(msgspec.structs.replace(tag, holds=self._holds[tag.tag_id]))
 
     def _known(self, key: Key, content: Content) -> Known:
@@ -281,6 +281,6 @@ class MemoryFlush:
 def _pairs(rows: Rows) -> Sequence[tuple[Key, Content]]:
     """Key (tag_id, ts, seq) and content (value bits, state, quality) of each reading."""
     keys = zip(rows.tag_id.tolist(), rows.ts.tolist(), rows.seq.tolist(), strict=True)
-    bits = np.ascontiguousarray(rows.value).view(np.int64)
+    bits = np.where(np.isnan(rows.value), np.nan, rows.value).view(np.int64)  # no value is no value, whatever its bits
     contents = zip(bits.tolist(), rows.state.tolist(), rows.quality.tolist(), strict=True)
     return list(zip(keys, contents, strict=True))
