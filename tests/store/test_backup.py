@@ -1,7 +1,6 @@
 """A plant is backed up while it works; what comes back is checked reading by reading."""
 
 import asyncio
-import os
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -89,6 +88,10 @@ async def running(data: Path, url: str) -> AsyncIterator[Plant]:
         await plant.log.close()
 
 
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
 def stored_in(url: str) -> tuple[int, list[int]]:
     with psycopg.connect(url) as connection:
         paths = connection.execute("select path from tag").fetchall()
@@ -174,7 +177,7 @@ async def test_a_restored_plant_starts_on_its_own_postgresql(data: Path, tmp_pat
     assert [value.hex() for value in row[0]] == ["-0x0.0p+0", "0x1.3333333333334p-2", "nan"]
     assert row[1] == "lyon/press/t"
     assert (tmp_path / "again" / "tls" / "key.pem").read_text() == "a key"
-    assert not {"run.json", "run.lock"} & set(os.listdir(tmp_path / "again"))
+    assert not {"run.json", "run.lock"} & names_in(tmp_path / "again")
     assert stat.S_IMODE((tmp_path / "again").stat().st_mode) == 0o700
     assert manifest.server_version >= 150_000
 
@@ -186,7 +189,7 @@ async def test_only_its_owner_can_read_a_backup_and_no_draft_stays(
     await back_up(data, postgres_url, tmp_path / "b")
     assert stat.S_IMODE((tmp_path / "b.tar.zst").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == 0o700
-    assert set(os.listdir(tmp_path)) == {"data", "b", "b.tar.zst"}
+    assert names_in(tmp_path) == {"data", "b", "b.tar.zst"}
 
 
 async def test_nothing_is_written_over(data: Path, tmp_path: Path, postgres_url: str) -> None:
@@ -228,7 +231,7 @@ async def test_an_absent_database_or_backup_is_named(data: Path, tmp_path: Path)
         await back_up(data, "postgresql://penstock@127.0.0.1:1/penstock", tmp_path / "b")
     with pytest.raises(Misconfigured, match="source"):
         await restore(tmp_path / "nowhere.tar.zst", tmp_path / "again")
-    assert set(os.listdir(tmp_path)) == {"data"}
+    assert names_in(tmp_path) == {"data"}
 
 
 async def test_progress_is_told(data: Path, tmp_path: Path, postgres_url: str, empty_database_url: str) -> None:
