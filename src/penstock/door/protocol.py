@@ -42,6 +42,8 @@ WRONG_VERSION: Final = Problem(505, "http_version", "HTTP/1.1 is spoken here")
 class Phase(Enum):
     """What a connection's next bytes belong to."""
 
+    SILENT = auto()
+    """Nothing came yet."""
     HEAD = auto()
     BODY = auto()
     NOTHING = auto()
@@ -68,7 +70,7 @@ class PenstockProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._settings = settings
         self._deadline: TimerHandle | None = None
-        self._phase = Phase.HEAD
+        self._phase = Phase.SILENT
         self._ending = False
         self._line_bytes = 0
         """In the header lines of this request, trailers included."""
@@ -170,10 +172,10 @@ class PenstockProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._deadline = None
-        if self._loose_bytes or self._phase is Phase.BODY:
+        if self._phase in (Phase.HEAD, Phase.BODY):
             self._refuse(TOO_SLOW)
         else:
-            self.transport.close()  # it never spoke: there is nothing to answer
+            self.transport.close()  # no request began: there is nothing to answer
 
     def _refuse(self, problem: Problem) -> None:
         """Say it if the line is free for saying it, and end the connection."""
