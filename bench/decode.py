@@ -15,9 +15,13 @@ GOALS = {"objects, integer times": 0.5, "objects, RFC 3339": 0.8, "columns, inte
 
 def bodies() -> dict[str, tuple[bytes, str]]:
     text = [
-        {"tag": f"lyon/press/line-3/press-{i % 10}/t-{i}", "ts": f"2026-11-20T08:00:{i % 60:02d}.{i:03d}Z", "value": 81.25 + i / 10}
+        {
+            "tag": f"lyon/press/line-3/press-{i % 10}/t-{i}",
+            "ts": f"2026-11-20T08:00:{i % 60:02d}.{i:03d}Z",
+            "value": 81.25 + i / 10,
+        }
         for i in range(ITEMS)
-    ]  # fmt: skip
+    ]
     number = [{**one, "ts": 1_795_161_600_000_000 + i} for i, one in enumerate(text)]
     full = [{**one, "quality": "good", "seq": i, "unit": "Cel"} for i, one in enumerate(text)]
     mixed = [{**one, "value": "x"} if i % 10 == 0 else one for i, one in enumerate(text)]
