@@ -76,8 +76,12 @@ def _quiet(what: str, done: int) -> None:
     """For callers who do not look."""
 
 
-async def back_up(data: Path, url: str, target: Path, progress: Progress = _quiet) -> Manifest:
+async def back_up(
+    data: Path, url: str, target: Path, progress: Progress = _quiet, *, log: Path | None = None
+) -> Manifest:
     """Copy the plant of *data*, whose database answers at *url*, to *target*: a folder, or one file `….tar.zst`.
+
+    *log* is the local stream's file, if it is not where it usually is; there need not be one.
 
     Raises Misconfigured when *target* is there already (an empty folder may be), Unavailable when the database
     does not answer or the disk is full.
@@ -87,7 +91,7 @@ async def back_up(data: Path, url: str, target: Path, progress: Progress = _quie
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700, parents=True)
     try:
-        server_version, checkpoints = await _copy_both(data, url, draft, progress)
+        server_version, checkpoints = await _copy_both(log or data / LOG, url, draft, progress)
         await asyncio.to_thread(_copy_files, data, draft, progress)
         manifest = _describe(draft, server_version, checkpoints)
         (draft / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
@@ -129,16 +133,15 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 async def _copy_both(
-    data: Path, url: str, draft: Path, progress: Progress
+    log: Path, url: str, draft: Path, progress: Progress
 ) -> tuple[int, list[tuple[str, str, int, int]]]:
-    log = data / LOG
     async with _connected(url) as reader:
         require_server(reader.info.server_version)
         progress("waiting for a moment between two commits", 0)
         async with _standing_still(url):
             await reader.execute(_SQL["begin_snapshot"])
             [[snapshot]] = await _rows(reader, "export_snapshot")
-            source = _open_snapshot(log) if log.exists() else None
+            source = _open_snapshot(log)
         checkpoints = await _rows(reader, "checkpoints")
         if source is not None:
             await asyncio.to_thread(_copy_log, source, draft / LOG, progress)
@@ -165,8 +168,10 @@ async def _rows(connection: AsyncConnection, statement: str) -> list[Any]:
     return await (await connection.execute(_SQL[statement])).fetchall()
 
 
-def _open_snapshot(log: Path) -> sqlite3.Connection:
-    """A connection that sees the log as it is now, whatever happens to it from here on."""
+def _open_snapshot(log: Path) -> sqlite3.Connection | None:
+    """A connection that sees the log as it is now, whatever happens to it from here on; None without a log."""
+    if not log.exists():
+        return None
     connection = sqlite3.connect(
         f"{log.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
     )
@@ -340,7 +345,7 @@ def _place(folder: Path, draft: Path, data: Path, manifest: Manifest) -> None:
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in manifest.files:
         inside = name if name == LOG else name.removeprefix("files/")
-        if inside not in {DUMP, MANIFEST}:
+        if name != DUMP:
             (data / inside).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.copy2(folder / name, data / inside)
     if (draft / "postgres").exists():

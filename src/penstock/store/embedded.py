@@ -102,7 +102,7 @@ class EmbeddedPostgres:
             self._make_data()
             end_leftovers(self.pgdata)
             self._choose_port()
-            self._run()
+            self._wait_ready(self._spawn())
             for name in ("lock", "log", "port"):
                 give_file(self.directory / name, self._programs.uid)
             _ensure_database(self.url)
@@ -129,17 +129,15 @@ class EmbeddedPostgres:
                 await self._heal()
 
     async def _heal(self) -> None:
+        """Only the spawning needs this thread; a journal may take long to replay, and ingest goes on meanwhile."""
         log.warning("the embedded PostgreSQL has died and is started again", log=str(self.directory / "log"))
         try:
-            self.restart()
+            await asyncio.to_thread(end_leftovers, self.pgdata)
+            log_begin = self._spawn()
+            await asyncio.to_thread(self._wait_ready, log_begin)
         except PenstockError as error:
             log.error("the embedded PostgreSQL does not start", why=str(error), log=str(self.directory / "log"))
             await asyncio.sleep(1.0)
-
-    def restart(self) -> None:
-        """Run the server again after it has died, at the same port. Raises as `start` does."""
-        end_leftovers(self.pgdata)
-        self._run()
 
     def _make_data(self) -> None:
         """Made beside its place and moved there whole, so that a half-made one is never taken for data."""
@@ -180,7 +178,8 @@ class EmbeddedPostgres:
             port = port if port and _is_free(port) else _free_port()
         _write_private(kept, str(port))
 
-    def _run(self) -> None:
+    def _spawn(self) -> int:
+        """Run the server; where in its log it begins."""
         assert self._programs is not None
         _bound_log(self.directory / "log")
         options = {**self._options, "port": (self.directory / "port").read_text()}
@@ -197,7 +196,7 @@ class EmbeddedPostgres:
                 preexec_fn=end_with_parent,  # noqa: PLW1509  # one system call, looked up beforehand
                 **self._programs.user,
             )
-        self._wait_ready(begin)
+        return begin
 
     def _wait_ready(self, log_begin: int) -> None:
         deadline = time.monotonic() + START_S
