@@ -27,7 +27,7 @@ set (tag, ts) = (
     select array_agg(tag order by tag), array_agg(ts order by tag)
     from (
         select tag, max(ts) as ts
-        from (select * from unnest(m.tag, m.ts) union all select * from unnest(excluded.tag, excluded.ts)) both(tag, ts)
+        from (select * from unnest(m.tag, m.ts) union all select * from unnest(excluded.tag, excluded.ts)) every(tag, ts)
         group by tag
     ) newest
 );
