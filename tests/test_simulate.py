@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from penstock.client import Client
-from penstock.errors import Misconfigured
+from penstock.errors import Misconfigured, Unauthorized
 from penstock.model.tag import TagConfig, is_path
 from penstock.simulate import Fault, FaultKind, Plant, PlantOptions, read_faults, run_plant, shipped_faults
 from penstock.simulate.faults import FaultTable
@@ -164,3 +164,9 @@ async def test_a_plant_sends_its_readings_sets_up_its_tags_and_writes_down_the_t
     assert truth.read_text().splitlines()[1].split(",")[2] == "drift"
     states = {state for body in sent for state in body["states"]}
     assert states <= {None, *DOING}
+
+
+async def test_a_wrong_key_ends_the_plant():
+    async with scripted_door(lambda *_: (401, {"code": "unauthorized"})) as url, Client(url) as client:
+        with pytest.raises(Unauthorized):
+            await run_plant(client, PlantOptions(sensors=5, rate_hz=20), asyncio.Event())

@@ -71,11 +71,15 @@ async def run_plant(client: Client, options: PlantOptions, stop: asyncio.Event, 
     if options.truth is not None:
         write_truth(options.truth, faults, start_us)
     feed = _Feed(client, plant, FaultTable(plant, faults, start_us), options.rate_hz)
-    async with asyncio.TaskGroup() as tasks:
-        configuring = tasks.create_task(_configure(client, plant, options.rate_hz)) if options.configure else None
+    configuring = asyncio.create_task(_configure(client, plant, options.rate_hz) if options.configure else _nothing())
+    try:
         await feed.run(clock, stop)
-        if configuring is not None:
-            configuring.cancel()
+    finally:
+        configuring.cancel()
+        await asyncio.gather(configuring, return_exceptions=True)
+
+
+async def _nothing() -> None: ...
 
 
 class _Feed:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -36,17 +36,22 @@ class LogStream:
     def __init__(self, folder: Path, limits: Limits, *, writable: bool) -> None:
         self._folder = folder
         self._roles: dict[Role, RoleLock] = {}
-        self._watch = open_file(folder)
-        self._identity = make(self._watch)
-        if writable:
-            self._play("writer")
-        self._writer = LogWriter(folder, self._identity, limits) if writable else None
-        self._mark = StoredMark(folder, self._identity)
-        self._reader = open_file(folder)
-        self._reading = ThreadPoolExecutor(1, thread_name_prefix="penstock-log-read")
         self._seen: dict[str, int] = {}
         self._queued_bytes = 0
         self._open = True
+        with ExitStack() as undo:  # a log that cannot be opened leaves nothing open, and no role taken
+            undo.callback(self._leave_roles)
+            with translated():
+                folder.mkdir(parents=True, exist_ok=True)
+                if writable:
+                    self._play("writer")
+            self._watch = undo.enter_context(closing(open_file(folder)))
+            self._identity = make(self._watch)
+            self._reader = undo.enter_context(closing(open_file(folder)))
+            self._mark = StoredMark(folder, self._identity)
+            self._writer = LogWriter(folder, self._identity, limits) if writable else None
+            undo.pop_all()
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="penstock-log-read")
 
     @property
     def identity(self) -> str:
@@ -111,8 +116,7 @@ class LogStream:
         for connection in (self._reader, self._watch):
             connection.close()
         self._mark.close()
-        for lock in self._roles.values():
-            lock.release()
+        self._leave_roles()
 
     async def _append(self, append: Append) -> Mapping[Lane, int]:
         if self._writer is None:
@@ -150,6 +154,11 @@ class LogStream:
     def _version(self) -> int:
         with translated():
             return int(self._watch.execute(SQL["data_version"]).fetchone()[0])
+
+    def _leave_roles(self) -> None:
+        for lock in self._roles.values():
+            lock.release()
+        self._roles.clear()
 
     def _play(self, role: Role) -> None:
         if role not in self._roles:

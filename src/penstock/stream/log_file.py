@@ -34,14 +34,17 @@ def position_of(row_id: int) -> int:
 
 
 def open_file(folder: Path) -> sqlite3.Connection:
-    """A connection to the log in *folder*, made if need be; every commit through it is on the disk when it returns."""
+    """A connection to the log in *folder*; every commit through it is on the disk when it returns."""
     with translated():
-        folder.mkdir(parents=True, exist_ok=True)
         # Which thread may use a connection is settled by who owns it, not by who opened it.
         connection = sqlite3.connect(folder / FILE, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from penstock.errors import Backpressure, PenstockError
+from penstock.errors import Backpressure, PenstockError, Unavailable
 from penstock.model.batch import Lane
 from penstock.stream.batch_id import LANES
 from penstock.stream.log_file import SQL, id_of, open_file, position_of, translated
 from penstock.stream.mark import StoredMark
 from penstock.stream.room import CRITICAL_SHARE, limit_of, weight_of
+from penstock.telemetry import log
 
 GROUP_BYTES_MAX: Final = 32 * 2**20
 DISK_RETRY_S: Final = 5.0
@@ -130,6 +131,9 @@ class LogWriter:
                 return self._commit(appends)
         except PenstockError as error:
             return [error] * len(appends)
+        except Exception as error:  # noqa: BLE001  # this thread must outlive any fault, or every append would hang
+            log.error("the local log could not append", exc_info=True)
+            return [Unavailable(f"the local log failed: {type(error).__name__}")] * len(appends)
 
     def _guard_disk(self) -> None:
         free = shutil.disk_usage(self._folder).free
