@@ -1,0 +1,226 @@
+"""The shapes of answers, as the OpenAPI document shows them."""
+
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from penstock.model.tag import Criticality, Limits, Tag
+
+Item = TypeVar("Item")
+
+
+class Listing(msgspec.Struct, Generic[Item]):
+    """One page of a list; `next` is the cursor of the next page, null at the end."""
+
+    items: list[Item]
+    next: str | None = None
+
+
+class TagAnswer(msgspec.Struct):
+    """A tag and what is configured for it."""
+
+    tag: str
+    holds: str | None
+    version: int
+    unit: str | None
+    kind: str | None
+    description: str | None
+    criticality: Criticality
+    expected_interval_s: float | None
+    limits: Limits
+    deadband: float | None
+    on_delay_s: float
+    off_delay_s: float
+    rate_max_per_s: float | None
+    slow: bool
+    window_days: float | None
+
+
+class ChangeAnswer(msgspec.Struct):
+    """A change of a tag's configuration."""
+
+    at: str
+    tag: str
+    who: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+class ReadingAnswer(msgspec.Struct):
+    """A stored reading."""
+
+    tag: str
+    ts: str
+    value: float | None
+    state: str | None
+    quality: str | int
+    seq: int | None
+    received_ts: str
+    stored_ts: str
+
+
+class BinAnswer(msgspec.Struct):
+    """Good and uncertain values of one interval."""
+
+    ts: str
+    count: int
+    min: float
+    max: float
+    mean: float
+    last: float
+
+
+class SeriesPoint(msgspec.Struct):
+    """What one pixel of a chart covers. `state` is the last text, of tags that hold one."""
+
+    ts: str
+    min: float | None = None
+    max: float | None = None
+    last: float | None = None
+    state: str | None = None
+
+
+class SeriesAnswer(msgspec.Struct):
+    """A tag's course, light enough for a chart. `bin_s` 0: every reading."""
+
+    tag: str
+    source: str
+    bin_s: float
+    items: list[SeriesPoint]
+
+
+class WindowAnswer(msgspec.Struct):
+    """The last seconds of a tag: good and uncertain values. `rate_per_s` is the change of the value a second."""
+
+    count: int
+    min: float | None = None
+    max: float | None = None
+    mean: float | None = None
+    std: float | None = None
+    rate_per_s: float | None = None
+    last: float | None = None
+
+
+class BalanceAnswer(msgspec.Struct):
+    """received = stored + duplicate + conflict + quarantined + in_flight + unaccounted; late is a part of stored."""
+
+    received: int
+    stored: int
+    duplicate: int
+    conflict: int
+    quarantined: int
+    in_flight: int
+    unaccounted: int
+    late: int | None
+
+
+class FateAnswer(msgspec.Struct):
+    """Where one reading of a batch went."""
+
+    index: int
+    tag: str | None
+    fate: str
+    at: str
+    where: str
+
+
+class TraceAnswer(msgspec.Struct):
+    """A batch's readings. `complete` is false when the batch is kept no more: only exceptions are listed."""
+
+    batch_id: str
+    items: list[FateAnswer]
+    complete: bool
+
+
+class QuarantineAnswer(msgspec.Struct):
+    """A quarantined reading; `reading` is as it came."""
+
+    id: int
+    tag: str
+    ts: str | None
+    reason: str
+    detail: str
+    reading: Any
+    at: str
+    redriven_at: str | None
+    redriven_by: str | None
+    redriven_as: str | None
+
+
+class RedriveAnswer(msgspec.Struct):
+    """The batch under which a quarantined reading was sent again."""
+
+    id: int
+    batch_id: str
+
+
+class ConflictAnswer(msgspec.Struct):
+    """A reading whose identity was stored before with other content."""
+
+    id: int
+    tag: str
+    ts: str
+    seq: int | None
+    value: float | None
+    state: str | None
+    quality: str | int
+    at: str
+
+
+class KeyAnswer(msgspec.Struct):
+    """A key, without its secret."""
+
+    id: str
+    name: str
+    role: str
+    sites: list[str]
+    rate: float | None
+    burst: float | None
+    created_at: str
+    created_by: str
+    revoked_at: str | None
+    revoked_by: str | None
+
+
+class NewKeyAnswer(msgspec.Struct):
+    """A key just made; `key` is shown this once."""
+
+    id: str
+    name: str
+    role: str
+    sites: list[str]
+    key: str
+
+
+class PlantAnswer(msgspec.Struct):
+    """What the page's head says."""
+
+    name: str
+    zone: str
+    version: str
+    started: str
+    sites: list[str]
+
+
+class ShardAnswer(msgspec.Struct):
+    """How far a shard of the stream is committed."""
+
+    stream: str
+    shard: str
+    owner: str | None
+    epoch: int
+    position: int
+    committed: int
+    lag: int
+
+
+class HealthAnswer(msgspec.Struct):
+    """Whether something works, and if not, what does not."""
+
+    status: str
+    failing: dict[str, str] = {}
+
+
+def tag_answer(tag: Tag) -> TagAnswer:
+    config = {name: getattr(tag.config, name) for name in tag.config.__struct_fields__}
+    return TagAnswer(tag=tag.path, holds=tag.holds, version=tag.version, **config)
