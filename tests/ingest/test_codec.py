@@ -233,7 +233,7 @@ def test_every_form_says_the_same_and_rendering_is_the_inverse(readings):
 
 BODIES = {
     "not_json": [b"", b"{", b"[", b"[1,]", b"nope", b"NaN", b'[{"tag":"a/b","ts":1,"value":NaN}]', b"\xef\xbb\xbf[]",
-                 b'[{"tag":"a/b","ts":1,"value":01}]', b'{"readings":[{"tag":1}]', "[]".encode("utf-16"), b'{"tag":1, ]'],
+                 b'[{"tag":"a/b","ts":1,"value":01}]', b'{"readings":[{"tag":1}]', "[]".encode("utf-16"), b'{"tag":1, ]'],  # noqa: E501
     "too_deep": [b"[" * 1000 + b"]" * 1000, b"[" * 100_000, b'[{"tag":' + b'{"a":' * 100_000, b"[[1]," * 50_000],
     "empty": [b"[]", b'{"readings":[]}', b'{"tags":[],"ts":[]}'],
     "columns_unequal": [b'{"tags":["a/b"],"ts":[1,2],"values":[1]}', b'{"tags":["a/b",1],"ts":[1],"values":[1]}'],

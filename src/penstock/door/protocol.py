@@ -214,11 +214,15 @@ def _check_head(headers: list[tuple[bytes, bytes]], url: bytes, version: str) ->
     """One Host, one way to tell where the body ends, and a plain path. Raises Refused."""
     if version not in ("1.1", "1.0"):
         raise Refused(WRONG_VERSION)
-    names = [name for name, _ in headers]
-    lengths = [value for name, value in headers if name == b"content-length"]
-    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
-    framed = len(lengths) + len(codings) <= 1 and all(map(bytes.isdigit, lengths)) and codings in ([], [b"chunked"])
-    if names.count(b"host") != 1 or not framed or not url.startswith(b"/"):
+    hosts = framings = 0
+    for name, value in headers:
+        if name == b"host":
+            hosts += 1
+        elif name == b"content-length":
+            framings += 1 if value.isdigit() else 2
+        elif name == b"transfer-encoding":
+            framings += 1 if value.lower() == b"chunked" else 2
+    if hosts != 1 or framings > 1 or not url.startswith(b"/"):
         raise Refused(MALFORMED)
 
 
