@@ -222,7 +222,7 @@ def _unit_of(ts: Ints, starts: Ints) -> Ints:
 def _digits_of(value: Floats, starts: Ints) -> NDArray[np.int64]:
     """By pack: the fewest decimals that give every value back to the bit, _NOT_SCALED where none do."""
     digits = np.full(value.size, _NOT_SCALED)
-    open_at = np.flatnonzero(np.isfinite(value))
+    open_at = np.flatnonzero(np.abs(value) < _INT4_MAX)
     for d in range(_NOT_SCALED):
         exact = _is_exact(value[open_at], d)
         digits[open_at[exact]] = d
