@@ -186,6 +186,42 @@ async def test_a_file_that_is_no_log_is_named(tmp_path: Path):
             open_log(tmp_path)
 
 
+class Unsure:
+    """A connection whose first commit happens, and is reported as failed."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection, self.unsure = connection, True
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *terms: object) -> sqlite3.Cursor:
+        done = self._connection.execute(sql, *terms)
+        if sql == "COMMIT" and self.unsure:
+            self.unsure = False
+            raise sqlite3.OperationalError("disk I/O error")
+        return done
+
+
+async def test_after_a_commit_of_unknown_outcome_the_file_has_the_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real = log_writer.open_file
+    monkeypatch.setattr(log_writer, "open_file", lambda folder: Unsure(real(folder)))
+    log = open_log(tmp_path)
+    with pytest.raises(Unavailable, match="disk I/O"):
+        await log.append(BOTH, NOW_US)
+    assert (await log.append(BOTH, NOW_US)).places[0].position == 2
+    await log.close()
+
+
+async def test_a_mark_beyond_the_head_frees_nothing(tmp_path: Path):
+    log = open_log(tmp_path, limits=Limits(bytes_max=3_000, keep_bytes=0, keep_days=7, disk_free_min_bytes=0))
+    await log.append({Lane.BULK: plain(100)}, NOW_US)
+    await log.forget("bulk", 2)
+    with pytest.raises(Backpressure):
+        await log.append({Lane.BULK: plain(100)}, NOW_US)
+    await log.close()
+
+
 async def test_a_fault_nobody_thought_of_fails_one_append_and_not_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
