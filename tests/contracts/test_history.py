@@ -13,6 +13,7 @@ from penstock.model import anomaly
 from penstock.model.batch import NO_SEQ, NO_TEXT
 from penstock.model.tag import TagConfig
 from penstock.process.holding import Snapshots
+from penstock.store.history import PostgresHistory
 from penstock.store.memory import MemoryHistory
 from penstock.store.port import Checkpoint, Contested, Fates, Held, History, Known, Lease, Repeats, Rows, Span
 from penstock.store.postgres import Database
@@ -62,14 +63,17 @@ class Store(NamedTuple):
 
 
 @pytest.fixture(params=["memory", "postgres"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    if request.param == "memory":
+def url(request: pytest.FixtureRequest) -> str:
+    return request.getfixturevalue("postgres_url") if request.param == "postgres" else ""
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    if not url:
         memory = MemoryHistory()
         yield Store(memory, memory, memory)
         return
-    from penstock.store.history import PostgresHistory  # noqa: PLC0415
-
-    database = Database(request.getfixturevalue("postgres_url"), application="test")
+    database = Database(url, application="test")
     await database.open()
     history = PostgresHistory(database)
     yield Store(history, PostgresSnapshots(database), Registry(database))
