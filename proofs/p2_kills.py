@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 import psycopg
-from plant import Plant
+from whole import Plant
 
 BATCH = 50
 SENDERS = 4

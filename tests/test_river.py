@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from p2_kills import prove
-from plant import Plant
+from whole import Plant
 
 pytestmark = pytest.mark.slow
 NOW_US = time.time_ns() // 1000
