@@ -270,7 +270,7 @@ def test_a_server_left_running_by_a_killed_run_is_ended(pg: Path) -> None:
 def test_a_pid_that_came_round_again_is_no_server(pg: Path) -> None:
     with EmbeddedPostgres(pg, options=FAST):
         stale = (pg / "pgdata" / "postmaster.pid").read_text().splitlines()
-    bystander = subprocess.Popen(["sleep", "60"])
+    bystander = subprocess.Popen(["sleep", "60"], **choose_programs(pg).user)
     try:
         (pg / "pgdata" / "postmaster.pid").write_text("\n".join([str(bystander.pid), *stale[1:]]) + "\n")
         with EmbeddedPostgres(pg, options=FAST) as server:
