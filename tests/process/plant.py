@@ -160,6 +160,11 @@ class Plant:
         done = {written.span.shard: written.span.counted for written in self.history.flushes}
         return sum(total.counted - done.get(shard, 0) for shard, total in (await self.stream.totals()).items())
 
+    async def emptied(self) -> None:
+        """Return when a worker that runs beside has stored all."""
+        while await self.in_flight():  # noqa: ASYNC110  # a worker tells nobody
+            await asyncio.sleep(0.001)
+
     async def unaccounted(self) -> int:
         received = sum(total.counted for total in (await self.stream.totals()).values())
         fates = sum(self.history.counted[fate] for fate in ("stored", "duplicate", "conflict", "quarantined"))
