@@ -98,7 +98,7 @@ async def run(url: str, tags: int, flushes: int, readings: int) -> dict[str, Any
     laps: dict[str, list[dict[str, float]]] = {"flush": [], "seal": [], "merge": []}
     at = stored = 0
     took = []
-    for part in range(4):
+    for _ in range(4):
         batches = [batch_of(at + i, readings, tags, walk, random) for i in range(flushes // 4)]
         n = sum(len(batch) for batch in batches)
         meter = Meter(url)
@@ -145,9 +145,11 @@ def main() -> None:
     given = parser.parse_args()
     results = []
     for tags in given.tags:
-        with tempfile.TemporaryDirectory(prefix="penstock-bench-", ignore_cleanup_errors=True) as folder:
-            with EmbeddedPostgres(Path(folder)) as server:
-                results.append(asyncio.run(run(server.url, tags, given.flushes, given.readings)))
+        with (
+            tempfile.TemporaryDirectory(prefix="penstock-bench-", ignore_cleanup_errors=True) as folder,
+            EmbeddedPostgres(Path(folder)) as server,
+        ):
+            results.append(asyncio.run(run(server.url, tags, given.flushes, given.readings)))
     print(json.dumps({"machine": platform.platform(), "cpus": os.cpu_count(), "readings_a_flush": given.readings,
                       "results": results}))  # fmt: skip
     print(f"{'tags':>6} {'step':>6} {'client us':>10} {'PG us':>7} {'WAL B':>7}")

@@ -9,12 +9,11 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from store.test_history_machine import Content, Writer, bits
-
 from penstock.model.batch import NO_SEQ, NO_TEXT
 from penstock.store.history import PostgresHistory
 from penstock.store.postgres import Database
 from penstock.store.seal import Sealer
+from store.test_history_machine import Content, Writer, bits
 
 BATCHES = 250
 START = 1_795_000_000_000_000

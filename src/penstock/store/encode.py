@@ -7,7 +7,9 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg.abc import Buffer
+from psycopg.abc import AdaptContext, Buffer
+from psycopg.adapt import Dumper, PyFormat
+from psycopg.pq import Format
 
 from penstock.model.batch import NO_SEQ, NO_TEXT, Floats, Int32s, Ints, Mask
 from penstock.store.pack import (
@@ -48,10 +50,37 @@ _PACK_HEAD: Final = struct.Struct(">hiiiqiqiiiiih")
 _SMALL: Final = struct.Struct(">ih")
 _FLUSHES: Final = struct.Struct(">iqiq")
 
+_COUNT_BYTES: Final = 4
+_ELEMENT_OIDS: Final = {"<i4": INT4, "<i8": INT8, "<f8": FLOAT8}
+_ARRAY_OIDS: Final = {"<i4": 1007, "<i8": 1016, "<f8": 1022}
+
 _NOT_SCALED: Final = POWERS.size
 _INT4_MAX: Final = 2**31 - 1
 _WINDOW_BITS: Final = 31
 _UNITS: Final = (1_000_000, 1_000)
+
+
+class _ArrayDumper(Dumper):
+    """A numpy column as a parameter, without a Python object for each element."""
+
+    format = Format.BINARY
+
+    def get_key(self, obj: NDArray[Any], format: PyFormat) -> Any:  # noqa: A002, ARG002  # psycopg's signature
+        return (self.cls, obj.dtype.str)
+
+    def upgrade(self, obj: NDArray[Any], format: PyFormat) -> "_ArrayDumper":  # noqa: A002, ARG002
+        dumper = type(self)(self.cls)
+        dumper.oid = _ARRAY_OIDS[obj.dtype.str]
+        return dumper
+
+    def dump(self, obj: NDArray[Any]) -> bytes:
+        head, data = _Column.all(obj, _ELEMENT_OIDS[obj.dtype.str]).field(0, 0, obj.size)
+        return bytes(head[_COUNT_BYTES:]) + bytes(data)
+
+
+def array_parameters(context: AdaptContext) -> None:
+    """From now on numpy arrays of int32, int64 and float64 may be given as parameters. They must not be empty."""
+    context.adapters.register_dumper(np.ndarray, _ArrayDumper)
 
 
 def starts_of(*columns: NDArray[Any]) -> Ints:

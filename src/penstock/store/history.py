@@ -15,7 +15,8 @@ from penstock.errors import Fenced
 from penstock.model.anomaly import Finding
 from penstock.model.batch import Int32s, Ints
 from penstock.model.tag import Tag, TagConfig
-from penstock.store.encode import COPY_HOT, encode_hot, starts_of
+from penstock.store import alarms
+from penstock.store.encode import COPY_HOT, array_parameters, encode_hot, starts_of
 from penstock.store.pack import Chunk, chain, decode_hot, decode_marks, raw_cursor
 from penstock.store.port import (
     GROUP_TAGS,
@@ -108,6 +109,7 @@ class PostgresHistory:
             self._connection = await AsyncConnection.connect(
                 conninfo(self._database.url, application="flush"), autocommit=True
             )
+            array_parameters(self._connection)
             await self._connection.execute(SQL["connect"])
         return self._connection
 
@@ -174,8 +176,6 @@ class PostgresFlush:
             await self._execute("keep_repeats", flush_id=self.flush_id, **lists)
 
     async def find(self, findings: Sequence[tuple[int, Finding]]) -> None:
-        from penstock.store import alarms  # noqa: PLC0415
-
         if findings:
             await alarms.record(self._connection, self.flush_id, findings)
 
@@ -226,18 +226,18 @@ def _raise_marks(newest: dict[int, int], tag: Int32s, ts: Ints) -> None:
         newest[tag_id] = max(us, newest.get(tag_id, us))
 
 
-def _suspicion(suspects: Rows) -> dict[str, list[int]]:
+def _suspicion(suspects: Rows) -> dict[str, NDArray[Any]]:
     """The suspects, and by group the times that they span."""
     order = np.argsort(suspects.tag_id, kind="stable")
     grp, ts = (suspects.tag_id[order] - 1) // GROUP_TAGS, suspects.ts[order]
     starts = starts_of(grp)
     return {
-        "tag_id": suspects.tag_id.tolist(),
-        "ts": suspects.ts.tolist(),
-        "seq": suspects.seq.tolist(),
-        "grp": grp[starts].tolist(),
-        "lo": np.minimum.reduceat(ts, starts).tolist(),
-        "hi": np.maximum.reduceat(ts, starts).tolist(),
+        "tag_id": suspects.tag_id,
+        "ts": suspects.ts,
+        "seq": suspects.seq,
+        "grp": grp[starts],
+        "lo": np.minimum.reduceat(ts, starts),
+        "hi": np.maximum.reduceat(ts, starts),
     }
 
 

@@ -1,15 +1,16 @@
 """The sealer: turns the chunks of one tag group after another into packs, and small packs into full ones."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from psycopg import AsyncConnection
 
 from penstock.errors import Unavailable
 from penstock.model.batch import Int32s, Ints
 from penstock.model.quality import is_bad
-from penstock.store.encode import COPY_SEGMENT, LEVEL_DONE, Levels, encode_packs, starts_of
+from penstock.store.encode import COPY_SEGMENT, LEVEL_DONE, Levels, array_parameters, encode_packs, starts_of
 from penstock.store.pack import Chunk, Pack, Points, chain, decode_hot, decode_segment, raw_cursor
 from penstock.store.port import GROUP_TAGS
 from penstock.store.postgres import Database
@@ -146,9 +147,16 @@ async def _copy_packs(connection: AsyncConnection, tag: Int32s, points: Points, 
         await copy.write(encode_packs(tag, points, level))
 
 
+async def _execute(connection: AsyncConnection, statement: str, given: dict[str, Any]) -> None:
+    """With columns as parameters."""
+    async with connection.cursor() as cursor:
+        array_parameters(cursor)
+        await cursor.execute(SQL[statement], given)
+
+
 async def _raise_mark(connection: AsyncConnection, grp: int, tag: Int32s, ts: Ints) -> None:
     last = np.append(starts_of(tag)[1:], tag.size) - 1
-    await connection.execute(SQL["mark"], {"grp": grp, "tag": tag[last].tolist(), "ts": ts[last].tolist()})
+    await _execute(connection, "mark", {"grp": grp, "tag": tag[last], "ts": ts[last]})
 
 
 async def _merge_rollups(connection: AsyncConnection, tag: Int32s, points: Points) -> None:
@@ -156,15 +164,15 @@ async def _merge_rollups(connection: AsyncConnection, tag: Int32s, points: Point
     counts = np.flatnonzero(~is_bad(points.quality) & ~np.isnan(points.value))
     if counts.size:
         for statement, width_us in ROLLUPS_US.items():
-            await connection.execute(SQL[statement], _rollup(tag[counts], points.pick(counts), width_us))
+            await _execute(connection, statement, _rollup(tag[counts], points.pick(counts), width_us))
 
 
-def _rollup(tag: Int32s, points: Points, width_us: int) -> dict[str, list[float]]:
+def _rollup(tag: Int32s, points: Points, width_us: int) -> dict[str, NDArray[Any]]:
     """n, lo, hi, total and last of each tag and bin, as columns; readings sorted by (tag, ts, seq), not empty."""
     bins = points.ts // width_us
     starts = starts_of(tag, bins)
     last = np.append(starts[1:], tag.size) - 1
-    columns = {
+    return {
         "tag_id": tag[starts],
         "t": bins[starts] * width_us,
         "n": np.diff(starts, append=tag.size),
@@ -175,7 +183,6 @@ def _rollup(tag: Int32s, points: Points, width_us: int) -> dict[str, list[float]
         "last_seq": points.seq[last],
         "last": points.value[last],
     }
-    return {name: column.tolist() for name, column in columns.items()}
 
 
 def _sorted(chunks: list[Chunk]) -> tuple[Int32s, Points]:
