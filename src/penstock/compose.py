@@ -2,17 +2,16 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from os import getpid
 from pathlib import Path
-from socket import gethostname
-from socket import socket as Socket
-from typing import Any, Final
+from socket import gethostname, socket
+from typing import Final
 
 from penstock.children import end_with_parent
-from penstock.clock import Clock, SystemClock
+from penstock.clock import SystemClock
 from penstock.datadir import read_note
 from penstock.door.asgi import LOGIN_PATH, Door
 from penstock.door.keys import Keyring
@@ -43,19 +42,24 @@ from penstock.telemetry import start_logging
 WRITING_PATHS: Final = ("/v1/readings", "/sensor-data")
 
 
+def log_folder(settings: Settings) -> Path:
+    """Where a `log:` stream lies."""
+    path = settings.stream.url.partition(":")[2]
+    return Path(path) if path else settings.data / "stream"
+
+
 def open_stream(settings: Settings, *, writable: bool) -> Stream:
     """The stream that `stream.url` names."""
-    scheme, _, path = settings.stream.url.partition(":")
     stream = settings.stream
-    match scheme:
+    match stream.url.partition(":")[0]:
         case "memory":
             return MemoryStream(stream.bytes_max, keep_bytes=stream.keep_bytes, keep_days=stream.keep_days)
         case "log":
             limits = LogLimits(
                 stream.bytes_max, stream.keep_bytes, stream.keep_days, settings.store.disk_free_min_bytes
             )
-            return LogStream(Path(path) if path else settings.data / "stream", limits, writable=writable)
-        case _:
+            return LogStream(log_folder(settings), limits, writable=writable)
+        case scheme:
             raise Misconfigured("stream.url", f"no stream is called {scheme!r}", "use log: or memory:")
 
 
@@ -157,8 +161,8 @@ async def front(settings: Settings, store_url: str) -> AsyncIterator[Front]:
     """The door, ingest and serve on one socket; with an in-memory stream, the worker too. Ends gracefully."""
     stop = asyncio.Event()
     async with AsyncExitStack() as running:
-        socket = listen(settings.door)
-        running.callback(socket.close)
+        listening = listen(settings.door)
+        running.callback(listening.close)
         stream = open_stream(settings, writable=True)
         running.push_async_callback(stream.close)
         database = Database(store_url, application="front", connections_max=settings.store.connections_max)
@@ -173,9 +177,9 @@ async def front(settings: Settings, store_url: str) -> AsyncIterator[Front]:
         tasks = [asyncio.create_task(each) for each in work]
         running.push_async_callback(_ended, stop, tasks)
         host = server(app, settings.door, settings.data)
-        serving = asyncio.create_task(host.serve(sockets=[socket]))
+        serving = asyncio.create_task(host.serve(sockets=[listening]))
         running.push_async_callback(_drained, host, serving)
-        yield Front(_url(settings, socket), None, serving)
+        yield Front(_url(settings, listening), None, serving)
 
 
 async def _app(
@@ -193,10 +197,10 @@ async def REST(scope, receive, send):
     await send({"type": "http.response.body", "body": b"{}"})
 
 
-def _url(settings: Settings, socket: Socket) -> str:
+def _url(settings: Settings, listening: socket) -> str:
     """Where the page is; on all addresses, the one that this machine itself reaches."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.door.host, settings.door.host)  # noqa: S104
-    return f"{'https' if settings.door.tls else 'http'}://{host}:{socket.getsockname()[1]}"
+    return f"{'https' if settings.door.tls else 'http'}://{host}:{listening.getsockname()[1]}"
 
 
 async def _ended(stop: asyncio.Event, tasks: list["asyncio.Task[None]"]) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from penstock import __version__
-from penstock.cli import run
+from penstock.cli import care, files, look, manage, run
 
 app = typer.Typer(
     name="penstock",
@@ -20,6 +20,23 @@ RUN, LOOK, MANAGE, FILES, CARE = "Run", "Look", "Manage", "Files", "Care"
 
 app.command(rich_help_panel=RUN)(run.up)
 app.command(rich_help_panel=RUN)(run.work)
+app.command(rich_help_panel=RUN)(run.simulate)
+app.command(rich_help_panel=LOOK)(look.tail)
+app.command(rich_help_panel=LOOK)(look.query)
+app.command(rich_help_panel=LOOK)(look.trace)
+app.command(rich_help_panel=LOOK)(look.balance)
+app.command(rich_help_panel=LOOK)(look.alarms)
+app.command(rich_help_panel=LOOK)(look.quarantine)
+app.add_typer(manage.keys, name="keys", rich_help_panel=MANAGE)
+app.add_typer(manage.tags, name="tags", rich_help_panel=MANAGE)
+app.command(rich_help_panel=MANAGE)(manage.login)
+app.command(rich_help_panel=MANAGE)(manage.sql)
+app.command(rich_help_panel=FILES)(files.replay)
+app.command(rich_help_panel=FILES)(files.score)
+app.command(rich_help_panel=CARE)(care.doctor)
+app.command(rich_help_panel=CARE)(care.backup)
+app.command(rich_help_panel=CARE)(care.restore)
+app.command(rich_help_panel=CARE)(care.bench)
 
 
 def _version(wanted: bool) -> None:

@@ -2,14 +2,21 @@
 
 import asyncio
 import json
+import signal
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from penstock.children import end_with_parent
+from penstock.cli.loop import run_loop
 from penstock.cli.options import Data, Json, given
+from penstock.cli.show import instance
+from penstock.client import Client, Instance
 from penstock.compose import work as run_worker
 from penstock.settings import Settings, read_settings
+from penstock.simulate import PlantOptions, read_faults, run_plant
 from penstock.up import Options, run_up
 
 
@@ -35,7 +42,7 @@ def up(  # noqa: PLR0913, PLR0917  # one option each
 
 def start(wanted: dict[str, Any], **options: Any) -> None:
     """Read the settings and run until told to stop."""
-    asyncio.run(run_up(read_settings(**wanted), Options(**options)))
+    run_loop(run_up(read_settings(**wanted), Options(**options)))
 
 
 def work(
@@ -46,6 +53,32 @@ def work(
     if handed:
         told = json.load(sys.stdin)
         settings = Settings.model_validate_json(json.dumps(told["settings"]))
-        asyncio.run(run_worker(settings, store_url=told["store_url"], parent=told["parent"]))
+        run_loop(run_worker(settings, store_url=told["store_url"], parent=told["parent"]))
     else:
-        asyncio.run(run_worker(read_settings(**given(data=data))))
+        run_loop(run_worker(read_settings(**given(data=data))))
+
+
+def simulate(  # noqa: PLR0913, PLR0917  # one option each
+    sensors: Annotated[int, typer.Option(help="Sensors of the plant.")] = 200,
+    rate: Annotated[float, typer.Option(help="Readings a second of each.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Another seed is another plant.")] = 7,
+    faults: Annotated[Path | None, typer.Option(help="A CSV of faults; some happen by themselves otherwise.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="Where to write when what is at fault.")] = None,
+    data: Data = None,
+    parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process does.")] = None,
+) -> None:
+    """Send the readings of a simulated plant to the one that runs here: daily rhythm, shifts, maintenance, faults."""
+    if parent is not None:
+        end_with_parent(parent)
+    options = PlantOptions(
+        sensors=sensors, rate_hz=rate, seed=seed, faults=read_faults(faults) if faults else None, truth=truth
+    )
+    run_loop(_simulate(instance(data), options))
+
+
+async def _simulate(found: Instance, options: PlantOptions) -> None:
+    stop = asyncio.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    async with Client(found.url, found.api_key, ca=found.ca) as client:
+        await run_plant(client, options, stop)

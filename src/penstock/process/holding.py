@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from penstock.process.dedupe import Watermarks
 from penstock.process.detect.port import Detector
@@ -38,7 +38,7 @@ class Holding:
     tags: TagTable
     states: dict[str, int]
     watermarks: Watermarks
-    detector: Detector[object]
+    detector: Detector[Any]
     positions: dict[str, int]
     counted: dict[str, int]
     received_us: dict[str, int] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class Recall:
     stream: Stream
     history: History
     snapshots: Snapshots
-    detector: Callable[[TagTable], Detector[object]]
+    detector: Callable[[TagTable], Detector[Any]]
     readings_max: int
 
     async def __call__(self, owner: str) -> Holding:

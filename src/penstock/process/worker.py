@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class _Plan:
     """What a flush will store and teach, gathered inside its transaction."""
 
     outcome: Outcome
-    verdict: Verdict[object]
+    verdict: Verdict[Any]
     kinds: dict[int, int]
     states: dict[str, int] = field(default_factory=dict)
 
@@ -62,7 +62,7 @@ class Worker:
         stream: Stream,
         history: History,
         snapshots: Snapshots,
-        detector: Callable[[TagTable], Detector[object]],
+        detector: Callable[[TagTable], Detector[Any]],
         validate: Validate,
         limits: WorkerLimits,
         clock: Clock,
@@ -259,7 +259,7 @@ class Worker:
         await self._snapshots.save(holding.lease, holding.positions, holding.detector.snapshot())
 
 
-async def _find(flush: Flush, tags: TagTable, verdict: Verdict[object]) -> None:
+async def _find(flush: Flush, tags: TagTable, verdict: Verdict[Any]) -> None:
     if verdict.findings:
         await flush.find([(int(tags.tag_id[finding.slot]), finding) for finding in verdict.findings])
 
@@ -273,7 +273,7 @@ async def _keep(flush: Flush, tags: TagTable, entries: Sequence[Entry], outcome:
         await flush.keep(held, contested, repeats)
 
 
-def _count(verdict: Verdict[object]) -> None:
+def _count(verdict: Verdict[Any]) -> None:
     for finding in verdict.findings:
         FINDINGS.labels(finding.test.value).inc()
 

@@ -7,7 +7,6 @@ from typing import Final
 from penstock.errors import Unavailable
 from penstock.store.postgres import Database
 from penstock.store.sql import statements
-from penstock.stream.port import Place
 
 COMMITTED_POLL_S: Final = 0.02
 CRITICAL_POLL_S: Final = 1.0
@@ -20,7 +19,7 @@ class Committed:
         self._database, self._stream = database, stream
         self._sql = statements("watch")
 
-    async def __call__(self, places: Sequence[Place], timeout_s: float) -> bool:
+    async def __call__(self, places: Sequence[tuple[str, int]], timeout_s: float) -> bool:
         """True once all places are committed; False when that takes longer than *timeout_s*, or cannot be told."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -30,7 +29,7 @@ class Committed:
             return False
         return True
 
-    async def _all(self, places: Sequence[Place]) -> bool:
+    async def _all(self, places: Sequence[tuple[str, int]]) -> bool:
         async with self._database.connection() as connection:
             cursor = await connection.execute(self._sql["positions"], {"stream": self._stream})
             positions: dict[str, int] = dict(await cursor.fetchall())

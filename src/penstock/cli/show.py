@@ -1,0 +1,48 @@
+"""How commands print: tables for people, JSON for machines; and how they find the plant that runs."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from penstock.client import Client, Instance, SyncClient, find_instance
+from penstock.settings import read_settings
+
+
+def instance(data: Path | None) -> Instance:
+    """The plant that runs on the data directory. Raises Unavailable when none does."""
+    return find_instance(data or read_settings().data)
+
+
+def client(data: Path | None) -> SyncClient:
+    """A client of the running plant, with this machine's own key."""
+    found = instance(data)
+    return SyncClient(Client(found.url, found.api_key, ca=found.ca))
+
+
+def show(items: Sequence[Mapping[str, Any]], *, as_json: bool, columns: Iterable[str] = (), title: str = "") -> None:
+    """Items as a table of *columns* (all by default), or as JSON."""
+    if as_json:
+        return typer.echo(json.dumps(list(items), indent=2, default=str))
+    if not items:
+        return typer.echo("none")
+    names = list(columns) or list(items[0])
+    table = Table(*names, title=title or None, header_style="bold", box=None, pad_edge=False)
+    for item in items:
+        table.add_row(*("" if item.get(name) is None else str(item[name]) for name in names))
+    Console().print(table)
+    return None
+
+
+def show_one(item: Mapping[str, Any], *, as_json: bool) -> None:
+    """One thing, a line a field, or as JSON."""
+    if as_json:
+        return typer.echo(json.dumps(item, indent=2, default=str))
+    width = max(map(len, item), default=0)
+    for name, value in item.items():
+        typer.echo(f"{name:{width}}  {'' if value is None else value}")
+    return None
