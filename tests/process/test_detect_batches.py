@@ -1,5 +1,6 @@
 """However readings are batched, detectors find the same and learn the same, to the bit; also over a restart."""
 
+import itertools
 import time
 
 import numpy as np
@@ -38,7 +39,7 @@ def columns(slot: list[int], ts: list[int], value: list[float], quality: list[in
 def pieces(rows: list[tuple[int, int, float, int]], cuts: list[int]) -> list[Columns]:
     """Rows in order of arrival, cut into batches, each sorted as the worker does."""
     bounds = [0, *sorted(cuts), len(rows)]
-    parts = [sorted(rows[a:b], key=lambda row: row[:2]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    parts = [sorted(rows[a:b], key=lambda row: row[:2]) for a, b in itertools.pairwise(bounds)]
     return [columns(*(list(column) for column in zip(*part, strict=True))) for part in parts if part]
 
 

@@ -49,6 +49,7 @@ create index anomaly_tag on anomaly (tag_id, ts);
 create index anomaly_ts on anomaly (ts);
 
 create table alarm_event (
+    event_no bigint generated always as identity primary key,
     alarm_id bigint not null references alarm,
     at       timestamptz not null default clock_timestamp(),
     event    text not null,
@@ -56,5 +57,6 @@ create table alarm_event (
     state    text not null,
     note     text
 );
+comment on column alarm_event.event_no is 'Grows in the order of commits (writers take a lock), so that a live feed can follow it.';
 comment on column alarm_event.who is 'The name of the key or person; `penstock` for what the detectors did.';
 create index alarm_event_alarm on alarm_event (alarm_id, at);
