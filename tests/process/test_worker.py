@@ -362,3 +362,38 @@ async def test_a_slot_is_not_a_tag_id() -> None:
     assert {path: len(every) for path, every in holding.detector.learned.items()} == dict.fromkeys(
         ("z/first", "m/other", "b/two", "a/three"), 1
     )
+
+
+@pytest.mark.parametrize("step", ["register", "compare", "write", "find", "keep", "settle", "commit"])
+async def test_nothing_is_learned_when_the_commit_does_not_come_about(step: str) -> None:
+    plant = Plant()
+    await plant.work(reading("a/x", 5, 1.0))
+    plant.findings.append(FINDING)
+
+    async def point(name: str) -> None:
+        if name == step:
+            raise Unavailable
+
+    worker = plant.worker(Disturbed(plant.history, point))
+    holding = await worker.start()
+    before = (holding.detector.snapshot(), dict(holding.positions), dict(holding.counted), dict(holding.states))
+    await plant.send(reading("a/x", 9, 1.0), reading("a/x", 5, 1.0), reading("a/new", 5, 1.0), R("a/s", 1, state="A"))
+    with pytest.raises(Unavailable):
+        await worker.turn(holding, plant.never)
+    assert before == (holding.detector.snapshot(), holding.positions, holding.counted, holding.states)
+    assert holding.watermarks(np.zeros(1, np.int32)).tolist() == [T0_US + 5]
+    assert await plant.in_flight() == 4
+
+
+async def test_the_registry_is_asked_only_when_it_has_changed() -> None:
+    plant, asked = Plant(), []
+
+    async def point(name: str) -> None:
+        asked.extend([name] if name in ("changed_tags", "register") else [])
+
+    worker = plant.worker(Disturbed(plant.history, point))
+    holding = await worker.start()
+    for at in range(4):
+        await plant.send(reading("a/x", at, 1.0))
+        await plant.drain(worker, holding)
+    assert asked == ["register", "changed_tags"], "its own registering is a change too, once"
