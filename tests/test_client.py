@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from penstock.client import Client, SyncClient, find_instance
+from penstock.client import Client, SyncClient
+from penstock.datadir import find_instance
 from penstock.errors import Backpressure, Forbidden, Rejected, Unavailable
 
 

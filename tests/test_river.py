@@ -55,7 +55,9 @@ def items(plant: Plant, path: str) -> list[dict[str, object]]:
 
 def test_a_reading_is_live_stored_and_accounted_for(plant: Plant) -> None:
     tag = "lyon/press/line-3/press-7/temperature"
-    answer = send(plant, [{"tag": tag, "ts": NOW_US, "value": -0.0}, {"tag": tag, "ts": NOW_US + 1, "value": 0.1 + 0.2}])
+    answer = send(
+        plant, [{"tag": tag, "ts": NOW_US, "value": -0.0}, {"tag": tag, "ts": NOW_US + 1, "value": 0.1 + 0.2}]
+    )
     assert (answer["accepted"], answer["refused"]) == (2, 0)
     stored = items(plant, f"/v1/readings?tag={tag}&start=2020-01-01T00:00:00Z&end=2100-01-01T00:00:00Z")
     assert [str(reading["value"]) for reading in stored] == ["-0.0", "0.30000000000000004"]
@@ -102,7 +104,9 @@ def test_a_second_up_on_the_same_directory_is_refused_with_the_firsts_pid(plant:
 
 
 def test_a_key_made_beside_a_running_plant_works_until_it_is_revoked(plant: Plant) -> None:
-    made = penstock("keys", "create", "--name", "gateway", "--site", "lyon", "--role", "writer", "--json", data=plant.data)
+    made = penstock(
+        "keys", "create", "--name", "gateway", "--site", "lyon", "--role", "writer", "--json", data=plant.data
+    )
     assert made.returncode == 0, made.stderr
     key = json.loads(made.stdout)
     admin, plant.key = plant.key, key["key"]

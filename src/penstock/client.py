@@ -3,12 +3,10 @@
 import asyncio
 import gzip
 import json
-import os
 import random
 import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
@@ -28,7 +26,6 @@ from penstock.errors import (
     Unknown,
 )
 
-RUN_FILE: Final = "run.json"
 TIMEOUT_S: Final = 30.0
 PATIENCE_S: Final = 60.0
 PAUSE_MAX_S: Final = 10.0
@@ -39,39 +36,6 @@ _BY_STATUS: Final[Mapping[int, type[Rejected]]] = {401: Unauthorized, 403: Forbi
 
 Compression = Literal["", "gzip", "zstd"]
 T = TypeVar("T")
-
-
-class Instance(msgspec.Struct, frozen=True):
-    """A running instance, as `run.json` in its data directory describes it; `ca` is a certificate it made itself."""
-
-    pid: int
-    url: str
-    store_url: str = ""
-    api_key: str = ""
-    ca: str = ""
-
-
-def find_instance(data: Path) -> Instance:
-    """The instance that runs on the data directory. Raises Unavailable when none does."""
-    try:
-        instance = msgspec.json.decode((data / RUN_FILE).read_bytes(), type=Instance)
-        if _runs(instance.pid):
-            return instance
-    except msgspec.MsgspecError as error:
-        raise Unavailable(f"{data / RUN_FILE} cannot be read ({error})") from error
-    except FileNotFoundError:
-        pass
-    raise Unavailable(f"nothing runs on {data}; start it with `penstock up --data {data}`")
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it does, as another user
-        return True
-    return True
 
 
 @dataclass(slots=True)

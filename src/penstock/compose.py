@@ -100,7 +100,7 @@ def build_worker(settings: Settings, stream: Stream, database: Database, history
 
 
 async def work(settings: Settings, *, store_url: str | None = None, parent: int | None = None) -> None:
-    """`penstock work`: take, judge, store and seal until SIGTERM; beside a running `up`, it uses that one's database."""
+    """`penstock work`: take, judge, store and seal until SIGTERM; beside a running `up`, in its database."""
     if parent is not None:
         end_with_parent(parent)
     start_logging()
@@ -135,14 +135,15 @@ def url_of_store(settings: Settings) -> str:
     note = read_note(settings.data)
     if note is None:
         raise Unavailable(f"nothing runs on {settings.data}, and its database neither: start `penstock up`")
-    return str(note["store_url"])
+    return note.store_url
 
 
 async def _open(database: Database) -> None:
     """Wait for a database that is only just starting; give up after half a minute."""
     for _ in range(30):
         with suppress(Unavailable):
-            return await database.open()
+            await database.open()
+            return
         await asyncio.sleep(1)
     await database.open()
 

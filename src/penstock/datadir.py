@@ -1,14 +1,14 @@
 """The data directory: one plant, one owner, one running `up` at a time; and the note by which others find it."""
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from penstock.errors import Misconfigured
+import msgspec
+
+from penstock.errors import Misconfigured, Unavailable
 
 NOTE = "run.json"
 
@@ -40,19 +40,46 @@ def held(directory: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def leave_note(directory: Path, note: dict[str, Any]) -> None:
+class Instance(msgspec.Struct, frozen=True):
+    """A running plant, as the note in its data directory tells; `ca` is the certificate it made itself."""
+
+    pid: int
+    url: str
+    store_url: str = ""
+    api_key: str = ""
+    ca: str = ""
+
+
+def leave_note(directory: Path, instance: Instance) -> None:
     """Tell commands beside a running plant where it is. Only the owner can read it."""
     draft = directory / f"{NOTE}.new"
     draft.touch(mode=0o600)
-    draft.write_text(json.dumps(note))
+    draft.write_bytes(msgspec.json.encode(instance))
     draft.replace(directory / NOTE)
 
 
-def read_note(directory: Path) -> dict[str, Any] | None:
-    """The note of the plant that runs in *directory*; None when none runs, whatever it left behind."""
+def read_note(directory: Path) -> Instance | None:
+    """The plant that runs in *directory*; None when none runs, whatever it left behind."""
     try:
-        note: dict[str, Any] = json.loads((directory / NOTE).read_text())
-        os.kill(int(note["pid"]), 0)
-    except (OSError, ValueError, KeyError):
+        instance = msgspec.json.decode((directory / NOTE).read_bytes(), type=Instance)
+    except (OSError, msgspec.MsgspecError):
         return None
-    return note
+    return instance if _runs(instance.pid) else None
+
+
+def find_instance(directory: Path) -> Instance:
+    """The plant that runs in *directory*. Raises Unavailable when none does."""
+    instance = read_note(directory)
+    if instance is None:
+        raise Unavailable(f"nothing runs on {directory}; start it with `penstock up --data {directory}`")
+    return instance
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it does, as another user
+        return True
+    return True

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-import msgspec
 import psycopg
 import redis
 from psycopg import AsyncConnection
 from rich.table import Table
 
+from penstock.datadir import read_note
 from penstock.errors import Misconfigured, PenstockError, Unavailable
 from penstock.settings import Settings
 from penstock.store.binaries import Programs, find_folder
@@ -160,9 +160,9 @@ def _free_disk(settings: Settings) -> str:
 
 def _port(settings: Settings) -> str:
     door = settings.door
-    own = _running(settings.data)
+    own = read_note(settings.data)
     if own is not None:
-        return f"in use by the plant that runs as process {own}"
+        return f"in use by the plant that runs as process {own.pid}"
     try:
         with socket.create_server((door.host, door.port)):
             return f"{door.host}:{door.port} is free"
@@ -196,20 +196,6 @@ def _cache(settings: Settings) -> str:
             "cache.url", f"Redis does not answer ({error})", "start it, or correct `cache.url`"
         ) from error
     return "Redis answers"
-
-
-def _running(data: Path) -> int | None:
-    """The pid of the plant that runs on *data*, by the note that it leaves there."""
-    try:
-        note = msgspec.json.decode((data / "run.json").read_bytes(), type=_Note)
-        os.kill(note.pid, 0)
-    except (OSError, msgspec.MsgspecError):
-        return None
-    return note.pid
-
-
-class _Note(msgspec.Struct):
-    pid: int
 
 
 def _database(settings: Settings) -> list[Check]:

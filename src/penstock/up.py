@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from penstock.children import Child
 from penstock.clock import SystemClock
 from penstock.compose import Front, front
-from penstock.datadir import held, leave_note
+from penstock.datadir import Instance, held, leave_note
 from penstock.door.keys import Keyring, create_key, create_link, login_url, make_key
 from penstock.door.port import KeyStore
 from penstock.errors import PenstockError, Unauthorized
@@ -118,14 +118,9 @@ async def _make(store: KeyStore, name: str, rate: float | None) -> str:
 
 
 def _leave_note(settings: Settings, store_url: str, served: Front, machine: str) -> None:
-    note = {
-        "pid": getpid(),
-        "url": served.url,
-        "store_url": store_url,
-        "api_key": machine,
-        "ca": str(served.certificate or ""),
-    }
-    leave_note(settings.data, note)
+    certificate = str(served.certificate or "")
+    instance = Instance(getpid(), served.url, store_url, machine, certificate)
+    leave_note(settings.data, instance)
 
 
 @asynccontextmanager
@@ -162,13 +157,14 @@ def _tell(served: Front, first: str, link: str, options: Options) -> None:
     else:
         lines = [f"page: {link}"]
         lines += [f"api key: {first}"] if first else ["api key: made before; another: penstock keys create --name NAME"]
-        lines += [
-            f"send a reading: curl {served.url}/v1/readings -H 'X-API-Key: {first or 'KEY'}' -H 'Content-Type: "
-            'application/json\' -d \'{"tag": "plant/line/machine/temperature", "ts": "\'$(date -u +%FT%TZ)\'", "value": 21.5}\'',
-            "stop: Ctrl-C",
-        ]
+        lines += [_first_reading(served.url, first or "KEY"), "stop: Ctrl-C"]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
+
+
+def _first_reading(url: str, key: str) -> str:
+    reading = '{"tag": "plant/line/machine/temperature", "ts": "\'$(date -u +%FT%TZ)\'", "value": 21.5}'
+    return f"send a reading: curl {url}/v1/readings -H 'X-API-Key: {key}' -H 'Content-Type: application/json' -d '{reading}'"
 
 
 def _has_screen() -> bool:

@@ -159,7 +159,12 @@ class FakePlant:
     def balance(self) -> dict[str, int]:
         stored = 4_183_220 + int((time.time() - self.started) * 120)
         parts = {"stored": stored, "duplicate": 1_204, "conflict": 3, "quarantined": 2, "in_flight": 96}
-        return {"received": sum(parts.values()) + self.unaccounted, **parts, "unaccounted": self.unaccounted, "late": 77}
+        return {
+            "received": sum(parts.values()) + self.unaccounted,
+            **parts,
+            "unaccounted": self.unaccounted,
+            "late": 77,
+        }
 
     def health(self) -> dict[str, Any]:
         return {"received_per_s": 120.4, "stored_per_s": 119.8, "lag_s": 0.084, "balance": self.balance()}

@@ -9,7 +9,8 @@ import typer
 from penstock.cli.loop import run_loop
 from penstock.cli.options import Data, Json
 from penstock.cli.show import instance, show_one
-from penstock.client import Client, Instance
+from penstock.client import Client
+from penstock.datadir import Instance
 from penstock.errors import Rejected
 from penstock.replay import ReplayOptions, Summary
 from penstock.replay import replay as send_files

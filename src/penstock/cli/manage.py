@@ -140,7 +140,7 @@ def _store_url(data: Path | None) -> Iterator[str]:
     settings = read_settings(**({} if data is None else {"data": data}))
     note = read_note(settings.data)
     if note is not None:
-        yield str(note["store_url"])
+        yield note.store_url
     elif not settings.store.url.startswith("embedded:"):
         yield settings.store.url
     else:

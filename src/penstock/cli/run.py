@@ -13,8 +13,9 @@ from penstock.children import end_with_parent
 from penstock.cli.loop import run_loop
 from penstock.cli.options import Data, Json, given
 from penstock.cli.show import instance
-from penstock.client import Client, Instance
+from penstock.client import Client
 from penstock.compose import work as run_worker
+from penstock.datadir import Instance
 from penstock.settings import Settings, read_settings
 from penstock.simulate import PlantOptions, read_faults, run_plant
 from penstock.up import Options, run_up

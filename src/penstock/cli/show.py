@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from penstock.client import Client, Instance, SyncClient, find_instance
+from penstock.client import Client, SyncClient
+from penstock.datadir import Instance, find_instance
 from penstock.settings import read_settings
 
 

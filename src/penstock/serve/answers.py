@@ -224,3 +224,60 @@ class HealthAnswer(msgspec.Struct):
 def tag_answer(tag: Tag) -> TagAnswer:
     config = {name: getattr(tag.config, name) for name in tag.config.__struct_fields__}
     return TagAnswer(tag=tag.path, holds=tag.holds, version=tag.version, **config)
+
+
+class AlarmAnswer(msgspec.Struct):
+    """An alarm with the why of it, and what people made of it."""
+
+    id: int
+    tag: str
+    unit: str | None
+    description: str | None
+    test: str
+    priority: str
+    state: str
+    active: bool
+    raised_at: str
+    detected_at: str
+    returned_at: str | None
+    closed_at: str | None
+    acknowledged_at: str | None
+    acknowledged_by: str | None
+    note: str | None
+    shelved_until: str | None
+    shelved_by: str | None
+    shelve_reason: str | None
+    occurrences: int
+    value: float | None
+    score: float
+    low: float | None
+    high: float | None
+    because: str
+
+
+class AnomalyAnswer(msgspec.Struct):
+    """An edge that a detector found: a test began to hold (active), or returned to normal."""
+
+    id: int
+    tag: str
+    alarm_id: int | None
+    ts: str
+    detected_at: str
+    test: str
+    active: bool
+    priority: str
+    value: float | None
+    score: float
+    low: float | None
+    high: float | None
+    because: str
+
+
+class AlarmEventAnswer(msgspec.Struct):
+    """A step in an alarm's life."""
+
+    at: str
+    event: str
+    who: str
+    state: str
+    note: str | None

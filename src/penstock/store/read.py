@@ -123,6 +123,12 @@ class Reader:
         points = await self.points(tag_id, EARLIEST_US, LATEST_US)
         return int(np.isin(points.flush, np.asarray(flush_ids, np.int64)).sum())
 
+    async def texts(self, points: Points) -> dict[int, str]:
+        """The texts of the states among *points*."""
+        async with self._database.connection() as connection:
+            await self._learn_states(connection, points)
+        return {number: self._states[number] for number in np.unique(points.state).tolist() if number != NO_TEXT}
+
     async def _bounds(self, tag_id: int, start_us: int, end_us: int, size: int, order: Order) -> tuple[int, int]:
         """The next stretch to read: its end away from where we come is where a pack begins."""
         given = {"tag_id": tag_id, "start": at(start_us), "end": at(end_us), "limit": size}

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from penstock.errors import Unavailable
@@ -23,7 +24,7 @@ class Committed:
         """True once all places are committed; False when that takes longer than *timeout_s*, or cannot be told."""
         try:
             async with asyncio.timeout(timeout_s):
-                while not await self._all(places):
+                while not await self._all(places):  # noqa: ASYNC110  # it is another process that commits
                     await asyncio.sleep(COMMITTED_POLL_S)
         except (TimeoutError, Unavailable):
             return False
@@ -60,8 +61,6 @@ class CriticalPaths:
     async def run(self, stop: asyncio.Event) -> None:
         """Look again every second, until *stop*."""
         while not stop.is_set():
-            try:
+            with suppress(Unavailable):  # readiness says so already; what was critical a moment ago still is
                 await self.refresh()
-            except Unavailable:
-                pass  # readiness says so already; what was critical a moment ago still is
             await asyncio.sleep(CRITICAL_POLL_S)

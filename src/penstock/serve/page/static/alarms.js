@@ -3,7 +3,7 @@
 import { beforePaint, find, h, mark } from "./dom.js";
 import { askFor, orTell, tell } from "./notices.js";
 import { PRIORITIES, byUrgency, isFresh, isHeard } from "./plant.js";
-import { at, leaf, now, number, parent, span, test, unit, utc } from "./words.js";
+import { at, leaf, nearby, now, number, span, test, unit, utc } from "./words.js";
 
 const SHOWN_MAX = 200;
 const H = 3600000;
@@ -72,18 +72,18 @@ export class Alarms extends EventTarget {
     const fresh = isFresh(alarm);
     return h("li", { class: `alarm ${fresh ? "fresh" : ""} ${alarm.priority}`, "data-alarm": String(alarm.id) },
       h("div", { class: "lead" }, mark(alarm.priority), h("button", { class: "tag", title: alarm.tag, onclick: () => this.dispatchEvent(new CustomEvent("plot", { detail: alarm.tag })) },
-        h("b", {}, leaf(alarm.tag)), h("span", {}, parent(alarm.tag))), h("time", { "data-ms": String(Date.parse(alarm.raised_at)), title: `${at(Date.parse(alarm.raised_at), "full")}\n${utc(Date.parse(alarm.raised_at))}` })),
+        h("b", {}, leaf(alarm.tag)), h("span", {}, nearby(alarm.tag))), h("time", { "data-ms": String(Date.parse(alarm.raised_at)), title: `${at(Date.parse(alarm.raised_at), "full")}\n${utc(Date.parse(alarm.raised_at))}` })),
       h("p", { class: "because" }, alarm.because),
-      h("div", { class: "tail" }, h("span", { class: "state" }, this.#facts(alarm)), ...this.#verbs(alarm, fresh)));
+      h("div", { class: "tail" }, h("span", { class: "state", title: test(alarm.test) }, this.#facts(alarm)), ...this.#verbs(alarm, fresh)));
   }
 
   #facts(alarm) {
     const tag = this.#plant.tags.get(alarm.tag);
-    const value = alarm.value == null ? "" : ` at ${number(alarm.value)} ${unit(tag?.unit)}`;
+    const value = alarm.value == null ? "" : `at ${number(alarm.value)} ${unit(tag?.unit)}`;
     const until = alarm.shelved_until ? ` until ${at(Date.parse(alarm.shelved_until), "full")}` : "";
     const who = alarm.state === "acknowledged" && alarm.acknowledged_by ? ` by ${alarm.acknowledged_by}` : "";
     const often = alarm.occurrences > 1 ? ` · ${alarm.occurrences} times` : "";
-    return [h("b", {}, (STATES[alarm.state] ?? alarm.state) + who + (alarm.state === "shelved" ? until : "")), ` · ${test(alarm.test)}${value.trimEnd()}${often}`];
+    return [h("b", {}, (STATES[alarm.state] ?? alarm.state) + who + (alarm.state === "shelved" ? until : "")), `${value.trimEnd()}${often}`];
   }
 
   #verbs(alarm, fresh) {

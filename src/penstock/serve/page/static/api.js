@@ -19,13 +19,23 @@ function sentence(status, detail) {
   return `${said || `The plant answered ${status}. `}If it stays so, run \`penstock doctor\` on the plant's machine.`;
 }
 
+/** How far the plant's clock is ahead of this browser's, by the last answer; below 2 s it is the network's. */
+export const clock = { aheadMs: 0 };
+const SKEW_LEAST_MS = 2000;
+
 /** The answer as JSON; throws Refusal. */
 export async function ask(path, { method = "GET", body, signal } = {}) {
   const headers = body === undefined ? {} : { "Content-Type": "application/json" };
   const answer = await fetch(path, { method, headers, signal, body: body && JSON.stringify(body) }).catch(lost);
+  compare(answer.headers.get("Date"));
   if (!answer.ok) throw await refusal(answer);
   const text = await answer.text();
   return text ? JSON.parse(text) : null;
+}
+
+function compare(date) {
+  const ahead = date ? Date.parse(date) - Date.now() : 0;
+  clock.aheadMs = Math.abs(ahead) < SKEW_LEAST_MS ? 0 : ahead;
 }
 
 function lost(error) {

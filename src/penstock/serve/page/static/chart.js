@@ -12,6 +12,7 @@ const BAR_PX = 3;
 const MARK_PX = 5;
 const NEAR_PX = 9;
 const HATCH_PX = 6;
+const USUAL_LABEL_PX = 11;
 const LIMITS = [["hh", "HH"], ["h", "H"], ["l", "L"], ["ll", "LL"]];
 
 /**
@@ -65,11 +66,16 @@ function shadeOutside({ pen, y, left, right, top, bottom }, { h, l, hh, ll }) {
   if (lower != null && y(lower) < bottom) pen.fillRect(left, y(lower), right - left, bottom - y(lower));
 }
 
-function shadeUsual({ pen, y, left, top, bottom }, usual) {
+function shadeUsual({ pen, y, left, right, top, bottom }, usual) {
   if (!usual) return;
   const [high, low] = [Math.max(top, y(usual.high)), Math.min(bottom, y(usual.low))];
-  pen.fillStyle = colours.zone;
-  if (low > high) pen.fillRect(left - 4, high, 3, low - high);
+  if (low <= high) return;
+  pen.fillStyle = colours.usual;
+  pen.fillRect(left, high, right - left, low - high);
+  pen.fillStyle = colours["ink-3"];
+  pen.textAlign = "left";
+  pen.textBaseline = "middle";
+  if (low - high > USUAL_LABEL_PX) pen.fillText("usual", right + 6, (low + high) / 2);
 }
 
 function drawGrid({ pen, x, y, left, right, top, bottom, width, height }, lane, low, high) {
@@ -77,7 +83,7 @@ function drawGrid({ pen, x, y, left, right, top, bottom, width, height }, lane, 
   pen.fillStyle = colours["ink-3"];
   pen.textBaseline = "middle";
   pen.textAlign = "right";
-  for (const value of ticks(low, high, Math.max(2, Math.floor(height / 42)))) {
+  for (const value of ticks(low, high, Math.max(2, Math.floor(height / 30)))) {
     rule(pen, left, y(value), right, y(value));
     pen.fillText(tidy(value), left - 9, y(value));
   }
@@ -209,7 +215,7 @@ function sayState(pen, word, shade, x0, x1, y) {
 }
 
 /** Equal states side by side as one block; each lasts until the next begins. */
-function blocks({ series, to }, first, last) {
+export function blocks({ series, to }, first, last) {
   const found = [];
   for (let i = first; i <= last; i++) {
     const end = i < last ? series.t[i + 1] : Math.min(to, series.t[i + 1] ?? to);

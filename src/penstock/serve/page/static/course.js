@@ -1,6 +1,55 @@
-// A tag's course in memory: what /v1/series gave, lengthened by what comes live.
+// Tags' courses in memory: what /v1/series gave, lengthened by what comes live.
+
+import { inTurn, series } from "./api.js";
+import { now } from "./words.js";
+
+export const SPARK_MS = 15 * 60 * 1000;
+export const SPARK_BIN_MS = SPARK_MS / 90;
+const USUAL_MS = 24 * 3600 * 1000;
+const USUAL_POINTS = 96;
+const RENEW_MS = 300000;
 
 const USUAL_LEAST = 8;
+
+/** The last minutes and the usual range of each tag that someone looks at. Event: `course` (path). */
+export class Courses extends EventTarget {
+  #held = new Map();
+
+  constructor(plant) {
+    super();
+    plant.addEventListener("readings", (event) => event.detail.forEach((path) => this.#lengthen(path, plant.latest.get(path))));
+  }
+
+  /** {spark, usual} as far as it is known; usual is {low, high} or null. */
+  of(path) {
+    return this.#held.get(path);
+  }
+
+  /** Asks the plant, unless it did so lately; `stillWanted` is asked when its turn comes. */
+  async want(path, stillWanted = () => true) {
+    const course = this.#held.get(path) ?? { spark: emptySeries(), usual: null, at: 0 };
+    if (now() - course.at < RENEW_MS) return;
+    this.#held.set(path, Object.assign(course, { at: now() }));
+    await inTurn(async () => (stillWanted() ? this.#load(path, course) : this.#forget(course))).catch(() => this.#forget(course));
+  }
+
+  #forget(course) {
+    course.at = 0;
+  }
+
+  async #load(path, course) {
+    const end = now();
+    const [spark, day] = await Promise.all([
+      series(path, end - SPARK_MS, end + 1, SPARK_MS / SPARK_BIN_MS), series(path, end - USUAL_MS, end + 1, USUAL_POINTS)]);
+    Object.assign(course, { spark, usual: usualOf(day) });
+    this.dispatchEvent(new CustomEvent("course", { detail: path }));
+  }
+
+  #lengthen(path, reading) {
+    const course = this.#held.get(path);
+    if (course) append(course.spark, reading, SPARK_BIN_MS, SPARK_MS);
+  }
+}
 
 export const emptySeries = () => ({ t: [], lo: [], hi: [], last: [], text: [] });
 
@@ -37,7 +86,7 @@ export function gapOf(series, binMs, intervalMs) {
 }
 
 /** Where nine tenths of the last day's bins stayed; null while there is too little to say. */
-export function usualOf({ lo, hi }) {
+function usualOf({ lo, hi }) {
   const sorted = (column) => column.filter((value) => value != null).sort((a, b) => a - b);
   const [lows, highs] = [sorted(lo), sorted(hi)];
   if (lows.length < USUAL_LEAST) return null;

@@ -26,7 +26,7 @@ function setProp(element, key, value) {
 
 export const find = (id) => document.getElementById(id);
 
-export const icon = (name) => s("svg", { class: "icon", "aria-hidden": "true" }, s("use", { href: `#${name}` }));
+export const icon = (name) => s("svg", { class: "icon", "aria-hidden": "true" }, s("use", { href: `#i-${name}` }));
 
 /** A priority as shape, letter and colour, so that no one has to tell red from green. */
 export function mark(priority, title = `${priority} priority`) {

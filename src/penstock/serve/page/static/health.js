@@ -21,7 +21,7 @@ export class Health {
   }
 
   show() {
-    this.#sayRates(this.#plant.health);
+    this.#sayRates(this.#plant.flows);
     if (this.#plant.balance) this.#sayBalance(this.#plant.balance);
   }
 

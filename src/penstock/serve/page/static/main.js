@@ -1,7 +1,8 @@
 // The page's own composition: who is introduced to whom, and in what order things are asked for.
 
-import { Refusal, ask } from "./api.js";
+import { Refusal, ask, clock } from "./api.js";
 import { Alarms, showCounts } from "./alarms.js";
+import { Courses } from "./course.js";
 import { beforePaint, colours, find, whenQuiet } from "./dom.js";
 import { Health } from "./health.js";
 import { Live } from "./live.js";
@@ -50,8 +51,8 @@ async function enter(token) {
   }
 }
 
-function greet({ name, zone, now: moment }, { name: who, role }) {
-  keepTime(zone, moment ? Date.parse(moment) : undefined);
+function greet({ name, zone }, { name: who, role }) {
+  keepTime(zone, clock.aheadMs);
   find("plant").textContent = name;
   find("zone").textContent = plantZone();
   find("who").textContent = who;
@@ -60,9 +61,10 @@ function greet({ name, zone, now: moment }, { name: who, role }) {
 }
 
 function furnish() {
-  overview = new Overview(plant);
+  const courses = new Courses(plant);
+  overview = new Overview(plant, courses);
   tree = new Tree(plant);
-  trends = new Trends(plant, (path) => overview.course(path)?.usual ?? null);
+  trends = new Trends(plant, courses);
   const alarms = new Alarms(plant);
   new Health(plant);
   tree.addEventListener("choose", (event) => choose(event.detail));
@@ -80,7 +82,7 @@ function listen() {
   live.addEventListener("reading", ({ detail }) => plant.take(detail.items ?? [detail].flat()));
   live.addEventListener("alarm", ({ detail }) => (detail.items ?? [detail]).forEach((alarm) => plant.takeAlarm(alarm)));
   live.addEventListener("health", ({ detail }) => plant.takeHealth(detail));
-  live.addEventListener("reset", () => { orTell(refresh); trends.load(); });
+  live.addEventListener("reset", () => { refresh(); trends.load(); });
   live.addEventListener("link", ({ detail }) => showLink(detail));
 }
 
@@ -90,6 +92,7 @@ function showLink(state) {
   find("link").title = title;
   find("link").lastElementChild.textContent = words;
   if (state === "refused") checkDoor();
+  if (state === "open") refresh();
 }
 
 /** Refused may mean that the cookie ran out: then the door is shown again. */
@@ -139,9 +142,11 @@ const follow = whenQuiet(250, () => {
   live.follow(wanted.map((tag) => ["tag", tag]));
 });
 
-async function refresh() {
-  await Promise.all([plant.loadAlarms(), plant.loadLatest({ tag: [...new Set([...seen, ...trends.tags])] })]);
-}
+/** What happened while no stream was open is asked for: between the first answers and the stream, and after a loss. */
+const refresh = whenQuiet(200, () => {
+  const tags = [...new Set([...seen, ...trends.tags])];
+  orTell(() => Promise.all([plant.loadAlarms(), tags.length && plant.loadLatest({ tag: tags })]));
+});
 
 function choose(asset) {
   tree.choose(asset);

@@ -1,26 +1,21 @@
 // The chosen asset at a glance: each value with its unit, quality and age, in its band, with its recent course.
 
-import { inTurn, series } from "./api.js";
-import { append, emptySeries, usualOf } from "./course.js";
 import { beforePaint, find, h, mark } from "./dom.js";
-import { Row, SPARK_BIN_MS, SPARK_MS } from "./row.js";
+import { Row } from "./row.js";
 import { Windowed } from "./windowed.js";
-import { count, leaf, now, parent } from "./words.js";
+import { count, leaf, parent } from "./words.js";
 
 const GROUP_PX = 38;
-const USUAL_MS = 24 * 3600 * 1000;
-const USUAL_POINTS = 96;
-const RENEW_MS = 300000;
 const FILTERS = { all: "All", alarm: "In alarm", stale: "Stale" };
 
 /** Events: `plot` (path), `seen` (paths on screen). `plotted` says which tags are in the trends. */
 export class Overview extends EventTarget {
   plotted = new Set();
-  #plant; #list; #asset = ""; #filter = "all"; #rows = new Map(); #courses = new Map(); #title; #chips; #scroll; #empty;
+  #plant; #list; #asset = ""; #filter = "all"; #rows = new Map(); #courses; #title; #chips; #scroll; #empty;
 
-  constructor(plant) {
+  constructor(plant, courses) {
     super();
-    this.#plant = plant;
+    [this.#plant, this.#courses] = [plant, courses];
     this.#build();
     this.#list = new Windowed(this.#scroll, {
       tallOf: (item) => (item.group ? GROUP_PX : rowPx()), keyOf: (item) => item.path + (item.group ? "/" : ""),
@@ -28,13 +23,9 @@ export class Overview extends EventTarget {
     });
     plant.addEventListener("tags", beforePaint(() => this.show(this.#asset)));
     plant.addEventListener("readings", (event) => this.#live(event.detail));
+    courses.addEventListener("course", (event) => this.#live([event.detail]));
     plant.addEventListener("alarms", beforePaint(() => this.#refilter()));
     setInterval(() => this.#tick(), 1000);
-  }
-
-  /** The course of a tag as the overview holds it: {spark, usual}. */
-  course(path) {
-    return this.#courses.get(path);
   }
 
   show(asset) {
@@ -112,11 +103,15 @@ export class Overview extends EventTarget {
   }
 
   #row(path) {
-    const row = new Row(path, this.#plant, this, () => this.dispatchEvent(new CustomEvent("plot", { detail: path })));
+    const row = new Row(path, this.#plant, this.#courses, () => this.plotted, () => this.dispatchEvent(new CustomEvent("plot", { detail: path })));
     this.#rows.set(path, row);
     row.show();
-    this.#fetch(path);
+    this.#want(path);
     return row.element;
+  }
+
+  #want(path) {
+    this.#courses.want(path, () => this.#rows.has(path));
   }
 
   /** Rows that left the window stop working; the caller learns what is on screen. */
@@ -126,34 +121,13 @@ export class Overview extends EventTarget {
     this.dispatchEvent(new CustomEvent("seen", { detail: [...paths] }));
   }
 
-  async #fetch(path) {
-    const held = this.#courses.get(path);
-    if (held && now() - held.at < RENEW_MS) return;
-    const course = held ?? { spark: emptySeries(), usual: null };
-    this.#courses.set(path, Object.assign(course, { at: now() }));
-    await inTurn(() => (this.#rows.has(path) ? this.#load(path, course) : Promise.resolve(void (course.at = 0)))).catch(() => { course.at = 0; });
-  }
-
-  async #load(path, course) {
-    const end = now();
-    const [spark, day] = await Promise.all([
-      series(path, end - SPARK_MS, end + 1, SPARK_MS / SPARK_BIN_MS), series(path, end - USUAL_MS, end + 1, USUAL_POINTS)]);
-    Object.assign(course, { spark, usual: usualOf(day) });
-    this.#rows.get(path)?.show();
-  }
-
   #live(paths) {
-    for (const path of paths) {
-      const reading = this.#plant.latest.get(path);
-      const course = this.#courses.get(path);
-      if (course && reading) append(course.spark, reading, SPARK_BIN_MS, SPARK_MS);
-      this.#rows.get(path)?.show();
-    }
+    for (const path of paths) this.#rows.get(path)?.show();
   }
 
   #tick() {
     this.#rows.forEach((row) => row.age());
-    for (const path of this.#rows.keys()) this.#fetch(path);
+    for (const path of this.#rows.keys()) this.#want(path);
   }
 }
 

@@ -19,6 +19,9 @@ export class Plant extends EventTarget {
   alarms = new Map();
   health = {};
   balance = null;
+  #flows = {};
+  #countedAt = 0;
+  #lag = null;
   #paces = new Map();
   #byAsset = new Map();
 
@@ -44,8 +47,21 @@ export class Plant extends EventTarget {
   }
 
   async loadBalance() {
-    this.balance = await ask("/v1/balance");
+    this.#count(await ask("/v1/balance"));
     this.#say("health");
+  }
+
+  /** What flows follows from two balances; what the plant's own `health` says of it comes first. */
+  #count(balance) {
+    const seconds = (performance.now() - this.#countedAt) / 1000;
+    const flow = (key) => Math.max(0, balance[key] - this.balance[key]) / seconds;
+    if (this.balance) this.#flows = { received_per_s: flow("received"), stored_per_s: flow("stored") };
+    [this.balance, this.#countedAt] = [balance, performance.now()];
+  }
+
+  /** {received_per_s, stored_per_s, lag_s}: told by the plant, or as seen from here. */
+  get flows() {
+    return { lag_s: this.#lag, ...this.#flows, ...this.health };
   }
 
   /** Readings as they come: an older one never replaces a newer. */
@@ -61,6 +77,7 @@ export class Plant extends EventTarget {
     if (held && held.ms >= ms) return false;
     if (held) this.#pace(reading.tag, ms - held.ms);
     this.latest.set(reading.tag, { ...reading, ms });
+    if (held && reading.stored_ts) this.#lag = Math.max(0, Date.parse(reading.stored_ts) - Date.parse(reading.received_ts)) / 1000;
     if (!this.tags.has(reading.tag)) this.#meet(reading);
     return true;
   }
@@ -83,7 +100,7 @@ export class Plant extends EventTarget {
 
   takeHealth(health) {
     this.health = { ...this.health, ...health };
-    if (health.balance) this.balance = health.balance;
+    if (health.balance) this.#count(health.balance);
     this.#say("health");
   }
 

@@ -1,19 +1,16 @@
 // One value of the overview: its flag, name, number, band, course and age.
 
-import { gapOf } from "./course.js";
+import { SPARK_BIN_MS, SPARK_MS, gapOf } from "./course.js";
 import { beforePaint, h, icon, mark } from "./dom.js";
 import { Gauge, drawSpark, sparkCanvas } from "./spark.js";
 import { at, leaf, now, number, span, unit, utc } from "./words.js";
 
-export const SPARK_MS = 15 * 60 * 1000;
-export const SPARK_BIN_MS = SPARK_MS / 90;
-
-/** `overview` is asked for courses and for what is plotted. */
+/** `plotted()` tells which tags are in the trends; `plot` is called when someone wants this one there, or gone. */
 export class Row {
-  #path; #plant; #overview; #gauge = new Gauge(); #spark = sparkCanvas(); #parts; #draw;
+  #path; #plant; #courses; #plotted; #gauge = new Gauge(); #spark = sparkCanvas(); #parts; #draw;
 
-  constructor(path, plant, overview, plot) {
-    [this.#path, this.#plant, this.#overview] = [path, plant, overview];
+  constructor(path, plant, courses, plotted, plot) {
+    [this.#path, this.#plant, this.#courses, this.#plotted] = [path, plant, courses, plotted];
     this.#parts = {
       mark: h("span", { class: "flag" }), name: h("span", { class: "name" }, leaf(path)), note: h("small", {}), value: h("b", {}),
       unit: h("span", { class: "unit" }), quality: h("span", { class: "quality" }), age: h("time", { class: "age" }),
@@ -32,7 +29,7 @@ export class Row {
     const tag = this.#plant.tags.get(this.#path) ?? {};
     const worst = this.#plant.worst(this.#path);
     this.#say(reading, tag, worst);
-    const course = this.#overview.course(this.#path);
+    const course = this.#courses.of(this.#path);
     this.#gauge.show(reading?.value ?? null, tag.limits ?? {}, course?.usual, worst?.active ? worst.priority : null);
     if (course) drawSpark(this.#spark, course.spark, now() - SPARK_MS, now(), gapOf(course.spark, SPARK_BIN_MS, this.#plant.interval(this.#path)));
     this.age();
@@ -47,7 +44,7 @@ export class Row {
     units.textContent = unit(reading?.unit ?? tag.unit);
     quality.textContent = qualityWords(reading?.quality);
     this.element.dataset.priority = worst?.priority ?? "";
-    plot.setAttribute("aria-pressed", String(this.#overview.plotted.has(this.#path)));
+    plot.setAttribute("aria-pressed", String(this.#plotted().has(this.#path)));
   }
 
   /** How old the value is, by its own time: nothing on this page makes it younger. */

@@ -1,7 +1,7 @@
 // Two small pictures beside each number: where it stands in its band, and how it got there.
 
 import { colours, h, s, sharp } from "./dom.js";
-import { runsOf } from "./chart.js";
+import { blocks, runsOf } from "./chart.js";
 import { extent, linear } from "./scale.js";
 import { number } from "./words.js";
 
@@ -105,13 +105,12 @@ function sparkEnd(pen, x, y) {
   pen.fill();
 }
 
-function sparkStates(pen, { t, text }, x, to, height) {
-  const words = [...new Set(text)].sort();
-  text.forEach((word, i) => {
+function sparkStates(pen, series, x, to, height) {
+  const words = [...new Set(series.text)].sort();
+  for (const { word, from, to: end } of blocks({ series, to }, 0, series.t.length - 1)) {
     pen.fillStyle = colours[`state-${1 + (words.indexOf(word) % 4)}`];
-    const left = x(t[i]);
-    pen.fillRect(left, height / 2 - 4, Math.max(1, x(t[i + 1] ?? to) - left), 8);
-  });
+    pen.fillRect(x(from), height / 2 - 4, Math.max(1, x(end) - x(from)), 8);
+  }
 }
 
 export const sparkCanvas = () => h("canvas", { class: "spark", "aria-hidden": "true" });

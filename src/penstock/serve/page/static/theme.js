@@ -16,7 +16,7 @@ function show(theme) {
   document.documentElement.dataset.theme = theme;
   const other = theme === "dark" ? "light" : "dark";
   find("theme").setAttribute("aria-label", `${other === "dark" ? "Dark" : "Light"} theme`);
-  find("theme").querySelector("use").setAttribute("href", other === "dark" ? "#moon" : "#sun");
+  find("theme").querySelector("use").setAttribute("href", other === "dark" ? "#i-moon" : "#i-sun");
 }
 
 function chosen() {

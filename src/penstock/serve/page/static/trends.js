@@ -6,7 +6,7 @@ import { append, emptySeries, gapOf } from "./course.js";
 import { beforePaint, find, h, icon, mark, whenQuiet } from "./dom.js";
 import { orTell } from "./notices.js";
 import { linear } from "./scale.js";
-import { at, leaf, now, number, parent, test, unit, utc } from "./words.js";
+import { at, leaf, now, number, parent, span, test, unit, utc } from "./words.js";
 
 const M = 60000;
 export const RANGES = { "5 min": 5 * M, "1 h": 60 * M, "8 h": 480 * M, "24 h": 1440 * M, "7 d": 10080 * M };
@@ -20,18 +20,18 @@ const STATE_PX = 46;
 
 /** Events: `change` when the tags or the range are others. */
 export class Trends extends EventTarget {
-  #plant; #usual; #lanes = new Map(); #range = "1 h"; #held = null; #cursor = null; #drag = null; #fetching = null;
+  #plant; #courses; #lanes = new Map(); #range = "1 h"; #held = null; #cursor = null; #drag = null; #fetching = null;
   #box; #stack; #axis; #tip; #empty; #draw; #ranges; #liveButton; #said;
 
-  /** `usual(path)` gives a tag's usual range, or null. */
-  constructor(plant, usual) {
+  constructor(plant, courses) {
     super();
-    [this.#plant, this.#usual] = [plant, usual];
+    [this.#plant, this.#courses] = [plant, courses];
     this.#draw = beforePaint(() => this.#paint());
     this.#build();
     plant.addEventListener("readings", (event) => this.#live(event.detail));
     plant.addEventListener("alarms", whenQuiet(800, () => this.#lanes.forEach((lane) => this.#loadEpisodes(lane))));
     plant.addEventListener("tags", this.#draw);
+    courses.addEventListener("course", this.#draw);
     new ResizeObserver(this.#draw).observe(this.#box);
     setInterval(() => this.#tick(), 1000);
   }
@@ -82,6 +82,7 @@ export class Trends extends EventTarget {
   async #loadLane(lane, signal) {
     const [from, to] = this.#window();
     lane.loadedAt = Date.now();
+    this.#courses.want(lane.tag);
     const [course] = await inTurn(() => Promise.all([series(lane.tag, from, to + 1, POINTS, signal), this.#loadEpisodes(lane)]));
     lane.series = course;
     this.#catchUp(lane);
@@ -167,8 +168,8 @@ export class Trends extends EventTarget {
 
   #furnish(lane) {
     lane.canvas = h("canvas", { role: "img", "data-tag": lane.tag });
-    lane.value = h("b");
-    lane.head = h("div", { class: "head", title: lane.tag }, h("span", { class: "name" }, leaf(lane.tag)), h("span", { class: "where" }, parent(lane.tag)), lane.value,
+    [lane.value, lane.age] = [h("b"), h("span", { class: "age" })];
+    lane.head = h("div", { class: "head", title: lane.tag }, h("span", { class: "name" }, leaf(lane.tag)), h("span", { class: "where" }, parent(lane.tag)), lane.age, lane.value,
       h("button", { class: "quiet", "aria-label": `Remove ${lane.tag}`, onclick: () => this.toggle(lane.tag) }, icon("close")));
     return (lane.element = h("div", { class: "lane" }, lane.head, lane.canvas));
   }
@@ -185,7 +186,7 @@ export class Trends extends EventTarget {
     const states = lane.series.text.some((word) => word != null);
     lane.canvas.style.height = `${states ? STATE_PX : tall}px`;
     lane.gapMs = gapOf(lane.series, (to - from) / POINTS, this.#plant.interval(lane.tag));
-    Object.assign(lane, { from, to, cursorMs: this.#cursor, limits: tag.limits ?? {}, usual: this.#usual(lane.tag) });
+    Object.assign(lane, { from, to, cursorMs: this.#cursor, limits: tag.limits ?? {}, usual: this.#courses.of(lane.tag)?.usual ?? null });
     drawLane(lane.canvas, lane);
     this.#sayValue(lane, tag);
   }
@@ -193,6 +194,9 @@ export class Trends extends EventTarget {
   #sayValue(lane, tag) {
     const latest = this.#plant.latest.get(lane.tag);
     const seen = this.#cursor == null ? { last: latest?.value, text: latest?.state } : valueAt(lane.series, this.#cursor, lane.gapMs);
+    const stale = this.#cursor == null && this.#plant.isStale(lane.tag);
+    lane.head.classList.toggle("stale", stale);
+    lane.age.textContent = stale ? `stale ${span(now() - latest.ms)}` : "";
     lane.value.textContent = seen ? seen.text ?? `${number(seen.last)} ${unit(latest?.unit ?? tag.unit)}` : "no data";
     lane.canvas.setAttribute("aria-label", `${lane.tag}: ${lane.value.textContent}, ${lane.episodes.length} anomalies in view`);
   }

@@ -4,9 +4,9 @@ let zone = "UTC";
 let formats = {};
 let skewMs = 0;
 
-/** The plant's zone, and how far its clock is ahead of this browser's. */
-export function keepTime(plantZone, plantNowMs = Date.now()) {
-  skewMs = plantNowMs - Date.now();
+/** The plant's zone, and by how much its clock is ahead of this browser's. */
+export function keepTime(plantZone, aheadMs) {
+  skewMs = aheadMs;
   zone = isZone(plantZone) ? plantZone : "UTC";
   formats = {};
 }
@@ -76,6 +76,8 @@ const UNITS = {
 export const unit = (code) => (code ? UNITS[code] ?? code.replace(/[{}[\]]/g, "") : "");
 
 export const leaf = (path) => path.slice(path.lastIndexOf("/") + 1);
+/** The two nearest segments above a tag: what tells one press from another. */
+export const nearby = (path) => parent(path).split("/").slice(-2).join(" / ");
 export const parent = (path) => (path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "");
 
 const TESTS = {
