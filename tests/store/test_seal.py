@@ -108,3 +108,12 @@ async def test_mark_keeps_the_newest_of_each_tag(database: Database, writer: Wri
         await sealer.seal(0)
     again = await Writer.start(writer.history)
     assert again.marks == {1: NOW, 2: NOW, 3: NOW + 5}
+
+
+async def test_a_rollup_s_last_is_by_time_and_seq_not_by_arrival(database: Database, writer: Writer) -> None:
+    sealer = Sealer(database, 1.0)
+    for ts, value, seq in [(NOW + 5, 5.0, 1), (NOW + 3, 3.0, 1), (NOW + 5, 4.0, 0), (NOW + 5, 9.0, 2), (NOW, 0.5, 9)]:
+        await writer.flush([good(1, ts, value, seq)])
+        await sealer.seal(0)
+    for table in ("rollup_1m", "rollup_1h"):
+        assert ask(database, f"select n, lo, hi, total, last, last_seq from {table}") == [(5, 0.5, 9.0, 21.5, 9.0, 2)]

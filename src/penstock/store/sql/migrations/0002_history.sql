@@ -114,16 +114,17 @@ create table mark (
 comment on table mark is 'The newest sealed ts of each tag of a group; a start reads this and hot, not the history.';
 
 create table rollup_1m (
-    tag_id  integer not null,
-    t       timestamptz not null,
-    n       integer not null,
-    lo      double precision not null,
-    hi      double precision not null,
-    total   double precision not null,
+    tag_id   integer not null,
+    t        timestamptz not null,
+    n        integer not null,
+    lo       double precision not null,
+    hi       double precision not null,
+    total    double precision not null,
     last_ts  timestamptz not null,
     last_seq bigint not null,
     last     double precision not null,
     primary key (tag_id, t)
 ) with (fillfactor = 70);
 create table rollup_1h (like rollup_1m including all) with (fillfactor = 50);
+comment on column rollup_1m.last_seq is '-2^63 is none; last is the value that is newest by (ts, seq).';
 comment on table rollup_1m is 'Sealed good and uncertain values by the minute, merged when sealed; what is still hot is added when read.';
