@@ -1,4 +1,4 @@
-"""A plant that is not there: the routes the page asks for, answered from arithmetic, so that page tests take no worker."""
+"""A plant that is not there: the routes the page asks for, answered from arithmetic. Page tests need no worker."""
 
 import json
 import math
@@ -114,7 +114,7 @@ def open_alarms() -> list[dict[str, Any]]:
     base, ago = "lyon/stamping/line-3", lambda seconds: iso(time.time() - seconds)
     return [
         alarm(1, f"{base}/press-7/bearing-temperature", raised_at=ago(380), value=70.4,
-              because="70.4 °C is above the high limit of 70 °C, and has been rising by 0.3 °C a minute for 20 minutes."),
+              because="70.4 °C is above the high limit of 70 °C, and has risen by 0.3 °C a minute for 20 minutes."),
         alarm(2, f"{base}/press-8/motor-current", test="silence", priority="medium", raised_at=ago(1_240), value=None,
               because="No reading for 5 expected intervals of 1 s; the last one said 41.9 A."),
         alarm(3, "lyon/stamping/line-2/press-9/vibration", test="record", priority="low", state="acknowledged",
@@ -306,9 +306,11 @@ def anomalies(plant: FakePlant, query: Query) -> dict[str, Any]:
 def quarantined(plant: FakePlant, query: Query) -> dict[str, Any]:
     held = [("lyon/stamping/line-1/press-8/vibration", "unit_mismatch", "unit `in/s`, the tag holds `mm/s`"),
             ("lyon/coolant/tank-1/level", "too_far_ahead", "ts is 14 min ahead of the plant's clock")]  # fmt: skip
-    rows = enumerate(held, 1)
-    return {"items": [{"id": n, "tag": tag, "reason": reason, "detail": detail, "at": iso(time.time() - 600 * n), "ts": None,
-                       "redriven_at": None} for n, (tag, reason, detail) in rows], "next": None}  # fmt: skip
+    at = [iso(time.time() - 600 * n) for n in (1, 2)]
+    return {"items": [
+        {"id": n, "tag": tag, "reason": reason, "detail": detail, "at": at[n - 1], "ts": None, "redriven_at": None}
+        for n, (tag, reason, detail) in enumerate(held, 1)
+    ], "next": None}  # fmt: skip
 
 
 ROUTES: dict[str, Callable[[FakePlant, Query], Any]] = {
