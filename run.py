@@ -41,7 +41,9 @@ def prepare(lock):
     print(f"penstock: setting up {VENV} (first start only) …", file=sys.stderr, flush=True)
     if not PYTHON.exists():
         make_venv()
-    pip("--require-hashes", "-r", HERE / lock)
+    # Python compiles what it imports by itself, and that is a tenth of it all; unless it was told not to keep it.
+    compiling = [] if sys.dont_write_bytecode else ["--no-compile"]
+    pip(*compiling, "--no-deps", "--require-hashes", "-r", HERE / lock)
     pip("--no-deps", "--no-build-isolation", "-e", HERE)
     stamp.write_text(wanted)
 
