@@ -18,7 +18,8 @@ HALF_EXCESS: Final = 0.2
 """An excess of this share of the range scores half its signal's weight."""
 QUANTA: Final = 5.0
 """A range counts as at least so many of the signal's own smallest steps."""
-ALARM: Final = 0.3
+ALARM: Final = 0.4
+"""A value alone alarms from 16 % of the range beyond: rare enough on noise, far less than a fault."""
 HOLD_S: Final = 300.0
 HOLD_INTERVALS: Final = 20.0
 WORSE: Final = 1.5
