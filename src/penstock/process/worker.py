@@ -73,6 +73,7 @@ class Worker:
         self._validate, self._limits = validate, limits
         self._clock, self._owner = clock, owner
         self._ticked_us = self._saved_us = 0
+        self._ripe_at_us: dict[str, int] = {}
         self.healthy_at_us = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -105,28 +106,39 @@ class Worker:
     async def turn(self, holding: Holding, stop: asyncio.Event) -> int:
         """Commit one flush of the most urgent shard that has entries; returns its readings. Waits a little if none."""
         for shard in self._stream.shards:
+            if self._gathering_ms(shard, stop) > 0:
+                break
             entries = await self._stream.take(shard, holding.positions[shard], self._limits.flush_readings_max)
             if not entries:
                 continue
-            wait_ms = 0.0 if stop.is_set() else self._unripe_ms(shard, entries)
-            if wait_ms <= 0:
-                await self.commit(holding, shard, entries)
-                await self._housekeeping(holding)
-                return sum(len(entry.batch) for entry in entries)
+            self._ripe_at_us[shard] = self._ripe_at(shard, entries)
+            if self._gathering_ms(shard, stop) > 0:
+                break
+            await self.commit(holding, shard, entries)
             await self._housekeeping(holding)
-            await asyncio.sleep(min(wait_ms, LOOK_MS) / 1_000)
-            return 0
+            return sum(len(entry.batch) for entry in entries)
         await self._housekeeping(holding)
-        await self._stream.wait(0.2)
+        await self._rest(stop)
         return 0
 
-    def _unripe_ms(self, shard: str, entries: Sequence[Entry]) -> float:
-        """How long bulk readings may still gather: a transaction costs the same for one as for a thousand."""
+    def _ripe_at(self, shard: str, entries: Sequence[Entry]) -> int:
+        """Until when bulk readings may gather: a transaction costs the same for one as for a thousand."""
         readings = sum(len(entry.batch) for entry in entries)
         if shard == Lane.CRITICAL or 2 * readings >= self._limits.flush_readings_max:
-            return 0.0
-        age_us = self._clock.now_us() - entries[0].received_us
-        return self._limits.linger_ms - max(0, age_us) / 1_000
+            return 0
+        return min(entries[0].received_us, self._clock.now_us()) + self._limits.linger_ms * 1_000
+
+    def _gathering_ms(self, shard: str, stop: asyncio.Event) -> float:
+        """How long the shard is left alone; looking at it meanwhile would decode the same entries again and again."""
+        return 0.0 if stop.is_set() else (self._ripe_at_us.get(shard, 0) - self._clock.now_us()) / 1_000
+
+    async def _rest(self, stop: asyncio.Event) -> None:
+        """Until the next look at the critical lane, or, when nothing gathers, until something comes."""
+        gathering_ms = max(self._gathering_ms(shard, stop) for shard in self._stream.shards)
+        if gathering_ms > 0:
+            await asyncio.sleep(min(gathering_ms, LOOK_MS) / 1_000)
+        else:
+            await self._stream.wait(0.2)
 
     async def commit(self, holding: Holding, shard: str, entries: Sequence[Entry]) -> None:
         """Store entries and all that follows from them in one transaction; then, and only then, learn from them."""

@@ -132,7 +132,7 @@ class Repeats:
 
 
 class Flush(Protocol):
-    """One open transaction of the worker. Leaving without `seal_fates`, or by an exception, rolls everything back."""
+    """One open transaction of the worker. Leaving without `settle`, or by an exception, rolls everything back."""
 
     @property
     def flush_id(self) -> int: ...
