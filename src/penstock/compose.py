@@ -2,14 +2,17 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from os import getpid
 from pathlib import Path
 from socket import gethostname, socket
-from typing import Final
+from typing import Any, Final
 
+from penstock import __version__
 from penstock.children import end_with_parent
 from penstock.clock import SystemClock
 from penstock.datadir import read_note
@@ -17,15 +20,21 @@ from penstock.door.asgi import LOGIN_PATH, Door
 from penstock.door.keys import Keyring
 from penstock.door.limit import Limiter
 from penstock.door.login import LoginApp
+from penstock.door.port import App
 from penstock.door.server import Server, listen, server
+from penstock.door.tls import certificate
 from penstock.errors import Misconfigured, Unavailable
 from penstock.ingest.http import IngestApp
+from penstock.ingest.openapi import openapi_paths
 from penstock.process.detect.all import Detectors
 from penstock.process.tags import TagTable
 from penstock.process.validate import Validate
 from penstock.process.worker import Worker, WorkerLimits
+from penstock.serve.http import serve_app
+from penstock.serve.parts import ServeParts
 from penstock.settings import Settings
 from penstock.store.access import Access
+from penstock.store.alarms import Alarms
 from penstock.store.history import PostgresHistory
 from penstock.store.latest import LatestCache, MemoryLatest
 from penstock.store.postgres import Database
@@ -40,6 +49,10 @@ from penstock.stream.port import Stream
 from penstock.telemetry import start_logging
 
 WRITING_PATHS: Final = ("/v1/readings", "/sensor-data")
+SHELVES_S: Final = 5.0
+STOP_S: Final = 5.0
+Work = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+"""Runs until the event is set."""
 
 
 def log_folder(settings: Settings) -> Path:
@@ -160,56 +173,74 @@ class Front:
 @asynccontextmanager
 async def front(settings: Settings, store_url: str) -> AsyncIterator[Front]:
     """The door, ingest and serve on one socket; with an in-memory stream, the worker too. Ends gracefully."""
-    stop = asyncio.Event()
     async with AsyncExitStack() as running:
         listening = listen(settings.door)
         running.callback(listening.close)
         stream = open_stream(settings, writable=True)
         running.push_async_callback(stream.close)
+        cache = open_cache(settings)
+        running.push_async_callback(cache.close)
         database = Database(store_url, application="front", connections_max=settings.store.connections_max)
         await database.open()
         running.push_async_callback(database.close)
-        critical = CriticalPaths(database)
-        await critical.refresh()
-        app = await _app(settings, stream, database, critical, running)
-        work = [critical.run(stop)]
+        app, work = await _front_app(settings, stream, cache, database)
         if isinstance(stream, MemoryStream):
-            work.append(_work(settings, stream, store_url, stop))
-        tasks = [asyncio.create_task(each) for each in work]
-        running.push_async_callback(_ended, stop, tasks)
+            work.append(partial(_work, settings, stream, store_url))
+        await running.enter_async_context(_beside(work))
         host = server(app, settings.door, settings.data)
         serving = asyncio.create_task(host.serve(sockets=[listening]))
         running.push_async_callback(_drained, host, serving)
-        yield Front(_url(settings, listening), None, serving)
+        pair = certificate(settings.door.tls, settings.door.host, settings.data)
+        yield Front(_url(settings, listening), pair and pair.certificate, serving)
 
 
-async def _app(
-    settings: Settings, stream: Stream, database: Database, critical: CriticalPaths, running: AsyncExitStack
-) -> Door:
-    keyring = Keyring(Access(database))
-    ingest = IngestApp(stream, critical, Committed(database, stream.identity), settings.ingest, SystemClock())
-    login = LoginApp(keyring)
-    routes = {**dict.fromkeys(WRITING_PATHS, ingest), LOGIN_PATH: login}
-    return Door(routes, REST, keyring, Limiter(settings.door.rate, settings.door.burst))
+async def _front_app(
+    settings: Settings, stream: Stream, cache: LatestCache, database: Database
+) -> tuple[Door, list[Work]]:
+    """The app, and what has to run beside it."""
+    access, clock = Access(database), SystemClock()
+    keyring, critical = Keyring(access), CriticalPaths(database)
+    await critical.refresh()
+    ingest = IngestApp(stream, critical, Committed(database, stream.identity), settings.ingest, clock)
+    serving = serve_app(
+        ServeParts(
+            database, stream, cache, access, keyring, clock, settings, __version__, openapi_paths(settings.ingest)
+        )
+    )
+    routes: dict[str, App] = {**dict.fromkeys(WRITING_PATHS, ingest), LOGIN_PATH: LoginApp(keyring)}
+    door = Door(routes, serving.app, keyring, Limiter(settings.door.rate, settings.door.burst))
+    alarms = Alarms(database)
+    return door, [critical.run, serving.run, partial(_expire_shelves, alarms)]
 
 
-async def REST(scope, receive, send):
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"{}"})
+async def _expire_shelves(alarms: Alarms, stop: asyncio.Event) -> None:
+    """Shelved alarms come back when their time is up, whether anyone looks or not."""
+    while not stop.is_set():
+        with suppress(Unavailable):
+            await alarms.expire(datetime.now(UTC))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), SHELVES_S)
+
+
+@asynccontextmanager
+async def _beside(work: Sequence[Work]) -> AsyncIterator[None]:
+    """Run *work* beside us; at the end each is told to stop, and cancelled if it does not within a few seconds."""
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(each(stop)) for each in work]
+    try:
+        yield
+    finally:
+        stop.set()
+        _, late = await asyncio.wait(tasks, timeout=STOP_S)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _url(settings: Settings, listening: socket) -> str:
     """Where the page is; on all addresses, the one that this machine itself reaches."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.door.host, settings.door.host)  # noqa: S104
     return f"{'https' if settings.door.tls else 'http'}://{host}:{listening.getsockname()[1]}"
-
-
-async def _ended(stop: asyncio.Event, tasks: list["asyncio.Task[None]"]) -> None:
-    stop.set()
-    _, late = await asyncio.wait(tasks, timeout=5)
-    for task in late:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _drained(host: Server, serving: "asyncio.Task[None]") -> None:
