@@ -105,7 +105,7 @@ def alarm(alarm_id: int, tag: str, **given: Any) -> dict[str, Any]:
         "id": alarm_id, "tag": tag, "test": "limit_h", "priority": "high", "state": "unacknowledged", "active": True,
         "raised_at": iso(time.time() - 400), "returned_at": None, "closed_at": None, "acknowledged_at": None,
         "acknowledged_by": None, "note": None, "shelved_until": None, "shelved_by": None, "shelve_reason": None,
-        "occurrences": 1, "value": 71.2, "score": 0.9, "low": 20.0, "high": 70.0, "because": "above the high limit",
+        "occurrences": 1, "unit": "Cel", "value": 71.2, "score": 0.9, "low": None, "high": 70.0, "because": "above it",
     }  # fmt: skip
     return base | given
 
@@ -118,7 +118,7 @@ def open_alarms() -> list[dict[str, Any]]:
         alarm(2, f"{base}/press-8/motor-current", test="silence", priority="medium", raised_at=ago(1_240), value=None,
               because="No reading for 5 expected intervals of 1 s; the last one said 41.9 A."),
         alarm(3, "lyon/stamping/line-2/press-9/vibration", test="record", priority="low", state="acknowledged",
-              acknowledged_by="m.durand", raised_at=ago(5_300), value=2.6, active=False,
+              acknowledged_by="m.durand", raised_at=ago(5_300), value=2.6, unit="mm/s", active=False,
               because="2.6 mm/s is the highest in 14 days; usually between 1.6 and 2.3 mm/s."),
         alarm(4, "lyon/coolant/tank-2/flow", test="stuck", priority="low", state="shelved", raised_at=ago(9_000),
               shelved_until=iso(time.time() + 7_000), shelve_reason="Pump out for service", value=118.0,
@@ -135,6 +135,7 @@ class FakePlant:
         self.asked: list[tuple[str, Any]] = []
         self.feeds: list[queue.SimpleQueue[tuple[str, Any]]] = []
         self.unaccounted = 0
+        self.failing: dict[str, str] = {}
         self.frozen = False
         self.started = time.time()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Door, self))
@@ -167,7 +168,13 @@ class FakePlant:
         }
 
     def health(self) -> dict[str, Any]:
-        return {"received_per_s": 120.4, "stored_per_s": 119.8, "lag_s": 0.084, "balance": self.balance()}
+        return {
+            "received_per_s": 120.4,
+            "stored_per_s": 119.8,
+            "lag_s": 0.084,
+            "failing": self.failing,
+            "balance": self.balance(),
+        }
 
 
 class Door(BaseHTTPRequestHandler):
@@ -247,7 +254,7 @@ class Door(BaseHTTPRequestHandler):
 
     def pulse(self, feed: "queue.SimpleQueue[tuple[str, Any]]", query: Query) -> None:
         if not self.plant.frozen:
-            self.event("reading", latest(self.plant, query))
+            self.event("reading", latest(self.plant, query)["items"])
             self.event("health", self.plant.health())
         try:
             self.event(*feed.get(timeout=0.5))
@@ -295,6 +302,10 @@ def binned(sensor: Sensor, moment: float, step: float) -> dict[str, Any]:
     return {"ts": iso(moment), "count": 4, "min": min(seen), "max": max(seen), "last": seen[-1], "state": None}
 
 
+def alarms(plant: FakePlant, query: Query) -> dict[str, Any]:
+    return {"items": [one for one in plant.alarms.values() if one["state"] in query["state"]], "next": None}
+
+
 def anomalies(plant: FakePlant, query: Query) -> dict[str, Any]:
     return {"items": [
         {"id": one["id"], "tag": one["tag"], "ts": one["raised_at"], "test": one["test"], "active": True, "score": 0.9,
@@ -320,7 +331,7 @@ ROUTES: dict[str, Callable[[FakePlant, Query], Any]] = {
     "/v1/latest": latest,
     "/v1/series": series,
     "/v1/anomalies": anomalies,
-    "/v1/alarms": lambda plant, _: {"items": list(plant.alarms.values()), "next": None},
+    "/v1/alarms": alarms,
     "/v1/balance": lambda plant, _: plant.balance(),
     "/v1/quarantine": quarantined,
 }

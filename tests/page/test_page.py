@@ -209,6 +209,14 @@ def test_the_balance_leaves_nothing_over_and_says_so_when_it_does(browser: Brows
         expect(page.locator(".verdict")).to_contain_text("penstock doctor")
 
 
+def test_what_fails_is_told_with_what_to_do(browser: Browser, plant: FakePlant) -> None:
+    with Visit(browser, plant) as page:
+        plant.failing = {"worker": "nobody stores what is in flight"}
+        expect(page.locator(".failing")).to_contain_text("worker: nobody stores what is in flight")
+        plant.failing = {}
+        expect(page.locator(".failing")).to_be_hidden()
+
+
 def test_the_quarantine_is_listed_with_its_reasons_and_redriven(browser: Browser, plant: FakePlant) -> None:
     with Visit(browser, plant) as page:
         page.get_by_role("button", name="See the quarantine").click()

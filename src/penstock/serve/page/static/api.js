@@ -14,6 +14,7 @@ function sentence(status, detail) {
   if (status === 401) return `${said}Sign in again with a fresh link from \`penstock login\`, or with an API key.`;
   if (status === 403) return `${said}Your key does not allow this: ask an admin for the operator role.`;
   if (status === 404) return `${said || "It is not there any more. "}Reload the page to see what is.`;
+  if (status === 409) return `${said || "Someone else was faster. "}The list now shows how it stands.`;
   if (status === 429) return "Too many requests with this key. The page slows down; wait a few seconds.";
   if (status === 503) return `${said}The plant is busy or its database is away. Nothing is lost; try again shortly.`;
   return `${said || `The plant answered ${status}. `}If it stays so, run \`penstock doctor\` on the plant's machine.`;
@@ -89,7 +90,8 @@ function columns(items) {
   };
 }
 
-export const anomalies = (tag, start, end) => ask(url("/v1/anomalies", { tag, start: iso(start), end: iso(end) }));
+export const anomalies = (tag, start, end) =>
+  ask(url("/v1/anomalies", { tag, start: iso(start), end: iso(end), limit: 1000 }));
 
 // A door with a fixed number of places, so that scrolling 10,000 tags never floods the plant.
 const waiting = [];
@@ -98,7 +100,14 @@ let inside = 0;
 /** Runs `work` when a place is free; the last asked goes first, for it is what the eye is on. */
 export function inTurn(work, places = 4) {
   return new Promise((done, fail) => {
-    waiting.push(() => work().then(done, fail).finally(() => { inside--; next(places); }));
+    waiting.push(() =>
+      work()
+        .then(done, fail)
+        .finally(() => {
+          inside--;
+          next(places);
+        }),
+    );
     next(places);
   });
 }

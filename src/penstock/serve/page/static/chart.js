@@ -13,7 +13,12 @@ const MARK_PX = 5;
 const NEAR_PX = 9;
 const HATCH_PX = 6;
 const USUAL_LABEL_PX = 11;
-const LIMITS = [["hh", "HH"], ["h", "H"], ["l", "L"], ["ll", "LL"]];
+const LIMITS = [
+  ["hh", "HH"],
+  ["h", "H"],
+  ["l", "L"],
+  ["ll", "LL"],
+];
 
 /**
  * Draws one lane: `{from, to, series, limits, usual, episodes, gapMs, cursorMs}`.
@@ -55,7 +60,9 @@ function range({ series, limits, from, to }) {
   const first = Math.max(0, indexAt(series.t, from));
   const seen = extent([...series.lo.slice(first), ...series.hi.slice(first)], 0);
   const reach = (seen[1] - seen[0]) * 1.5 || Math.abs(seen[1]) * 0.2 || 1;
-  const near = Object.values(limits).filter((limit) => limit != null && limit > seen[0] - reach && limit < seen[1] + reach);
+  const near = Object.values(limits).filter(
+    (limit) => limit != null && limit > seen[0] - reach && limit < seen[1] + reach,
+  );
   return to > from ? extent([...seen, ...near]) : seen;
 }
 
@@ -90,7 +97,8 @@ function drawGrid({ pen, x, y, left, right, top, bottom, width, height }, lane, 
   for (const { ms } of timeTicks(lane.from, lane.to, width - GUTTER - EDGE)) rule(pen, x(ms), top, x(ms), bottom);
 }
 
-const tidy = (value) => (Math.abs(value) >= 1e6 ? number(value) : String(Number(value.toPrecision(6))).replace("-", "−"));
+const tidy = (value) =>
+  Math.abs(value) >= 1e6 ? number(value) : String(Number(value.toPrecision(6))).replace("-", "−");
 
 function rule(pen, x0, y0, x1, y1) {
   const crisp = (at) => Math.round(at) + 0.5;
@@ -115,7 +123,10 @@ export function runsOf({ series, gapMs }) {
   let first = -1;
   for (let i = 0; i < series.t.length; i++) {
     const missing = series.last[i] == null && series.text[i] == null;
-    if (first >= 0 && (missing || series.t[i] - series.t[i - 1] > gapMs)) { runs.push([first, i - 1]); first = -1; }
+    if (first >= 0 && (missing || series.t[i] - series.t[i - 1] > gapMs)) {
+      runs.push([first, i - 1]);
+      first = -1;
+    }
     if (first < 0 && !missing) first = i;
   }
   if (first >= 0) runs.push([first, series.t.length - 1]);
@@ -139,7 +150,10 @@ function hatch({ pen, top, bottom }, x0, x1) {
   pen.clip();
   pen.strokeStyle = colours.rule;
   pen.beginPath();
-  for (let at = x0 - (bottom - top); at < x1; at += HATCH_PX) { pen.moveTo(at, bottom); pen.lineTo(at + bottom - top, top); }
+  for (let at = x0 - (bottom - top); at < x1; at += HATCH_PX) {
+    pen.moveTo(at, bottom);
+    pen.lineTo(at + bottom - top, top);
+  }
   pen.stroke();
   pen.restore();
 }
@@ -196,13 +210,14 @@ function drawStates(plot, lane) {
   const [top, tall] = [plot.top, plot.bottom - plot.top - BAR_PX - 2];
   const words = [...new Set(lane.series.text)].filter((word) => word != null).sort();
   inside(plot, () => {
-    for (const [first, last] of runsOf(lane)) for (const block of blocks(lane, first, last)) {
-      const [x0, x1] = [Math.max(left, x(block.from)), Math.min(right, x(block.to))];
-      const shade = 1 + (words.indexOf(block.word) % 4);
-      pen.fillStyle = colours[`state-${shade}`];
-      pen.fillRect(x0, top, x1 - x0, tall);
-      sayState(pen, block.word, shade, x0, x1, top + tall / 2);
-    }
+    for (const [first, last] of runsOf(lane))
+      for (const block of blocks(lane, first, last)) {
+        const [x0, x1] = [Math.max(left, x(block.from)), Math.min(right, x(block.to))];
+        const shade = 1 + (words.indexOf(block.word) % 4);
+        pen.fillStyle = colours[`state-${shade}`];
+        pen.fillRect(x0, top, x1 - x0, tall);
+        sayState(pen, block.word, shade, x0, x1, top + tall / 2);
+      }
   });
 }
 
@@ -248,8 +263,28 @@ function drawMark({ pen, x, y, left, right, top, bottom }, { ms, value, priority
 }
 
 const SHAPES = {
-  critical: [[-1, -1], [1, -1], [1, 1], [-1, 1]], high: [[0, -1.2], [1.2, 1], [-1.2, 1]],
-  medium: [[0, 1.2], [1.2, -1], [-1.2, -1]], low: [[0, -1.3], [1.3, 0], [0, 1.3], [-1.3, 0]],
+  critical: [
+    [-1, -1],
+    [1, -1],
+    [1, 1],
+    [-1, 1],
+  ],
+  high: [
+    [0, -1.2],
+    [1.2, 1],
+    [-1.2, 1],
+  ],
+  medium: [
+    [0, 1.2],
+    [1.2, -1],
+    [-1.2, -1],
+  ],
+  low: [
+    [0, -1.3],
+    [1.3, 0],
+    [0, 1.3],
+    [-1.3, 0],
+  ],
 };
 
 function shape(pen, priority, cx, cy, size) {

@@ -8,8 +8,10 @@ export const SPARK_BIN_MS = SPARK_MS / 90;
 const USUAL_MS = 24 * 3600 * 1000;
 const USUAL_POINTS = 96;
 const RENEW_MS = 300000;
+const RETRY_MS = 60000;
 
-const USUAL_LEAST = 8;
+const USUAL_LEAST = 12;
+const USUAL_LEAST_AT_FIRST = 30;
 
 /** The last minutes and the usual range of each tag that someone looks at. Event: `course` (path). */
 export class Courses extends EventTarget {
@@ -17,7 +19,9 @@ export class Courses extends EventTarget {
 
   constructor(plant) {
     super();
-    plant.addEventListener("readings", (event) => event.detail.forEach((path) => this.#lengthen(path, plant.latest.get(path))));
+    plant.addEventListener("readings", (event) =>
+      event.detail.forEach((path) => this.#lengthen(path, plant.latest.get(path))),
+    );
   }
 
   /** {spark, usual} as far as it is known; usual is {low, high} or null. */
@@ -30,18 +34,24 @@ export class Courses extends EventTarget {
     const course = this.#held.get(path) ?? { spark: emptySeries(), usual: null, at: 0 };
     if (now() - course.at < RENEW_MS) return;
     this.#held.set(path, Object.assign(course, { at: now() }));
-    await inTurn(async () => (stillWanted() ? this.#load(path, course) : this.#forget(course))).catch(() => this.#forget(course));
+    await inTurn(async () => (stillWanted() ? this.#load(path, course) : this.#forget(course))).catch(() =>
+      this.#forget(course, RENEW_MS - RETRY_MS),
+    );
   }
 
-  #forget(course) {
-    course.at = 0;
+  /** Lets the plant be asked again once a course of this age would be: at once, unless told otherwise. */
+  #forget(course, age = RENEW_MS) {
+    course.at = now() - age;
   }
 
   async #load(path, course) {
     const end = now();
     const [spark, day] = await Promise.all([
-      series(path, end - SPARK_MS, end + 1, SPARK_MS / SPARK_BIN_MS), series(path, end - USUAL_MS, end + 1, USUAL_POINTS)]);
-    Object.assign(course, { spark, usual: usualOf(day) });
+      series(path, end - SPARK_MS, end + 1, SPARK_MS / SPARK_BIN_MS),
+      series(path, end - USUAL_MS, end + 1, USUAL_POINTS),
+    ]);
+    Object.assign(course, { spark, usual: usualOf(day, USUAL_LEAST) ?? usualOf(spark, USUAL_LEAST_AT_FIRST) });
+    if (!course.usual) this.#forget(course, RENEW_MS - RETRY_MS);
     this.dispatchEvent(new CustomEvent("course", { detail: path }));
   }
 
@@ -57,10 +67,11 @@ export const emptySeries = () => ({ t: [], lo: [], hi: [], last: [], text: [] })
 export function append(series, reading, binMs, keepMs) {
   const end = series.t.length - 1;
   if (end >= 0 && reading.ms <= series.t[end]) return;
-  const [value, word] = [reading.quality === "bad" ? null : reading.value ?? null, reading.state ?? null];
+  const [value, word] = [reading.quality === "bad" ? null : (reading.value ?? null), reading.state ?? null];
   if (end > 0 && value != null && reading.ms - series.t[end - 1] < binMs) widen(series, end, reading.ms, value);
   else push(series, reading.ms, value, word);
-  while (series.t.length > 1 && series.t[1] < reading.ms - keepMs) for (const column of Object.values(series)) column.shift();
+  while (series.t.length > 1 && series.t[1] < reading.ms - keepMs)
+    for (const column of Object.values(series)) column.shift();
 }
 
 function widen(series, end, ms, value) {
@@ -81,14 +92,17 @@ function push(series, ms, value, word) {
 /** The pause that is a gap: five intervals as configured, or as the series itself goes, but never less than its bins. */
 export function gapOf(series, binMs, intervalMs) {
   if (series.text.some((word) => word != null)) return Infinity;
-  const steps = series.t.slice(1).map((ms, i) => ms - series.t[i]).sort((a, b) => a - b);
+  const steps = series.t
+    .slice(1)
+    .map((ms, i) => ms - series.t[i])
+    .sort((a, b) => a - b);
   return Math.max(2.5 * binMs, 5 * (intervalMs ?? steps[steps.length >> 1] ?? binMs));
 }
 
-/** Where nine tenths of the last day's bins stayed; null while there is too little to say. */
-function usualOf({ lo, hi }) {
+/** Between the tenth part of lows and of highs (last day, or the last minutes while there is no day yet); null while there is too little. */
+function usualOf({ lo, hi }, least) {
   const sorted = (column) => column.filter((value) => value != null).sort((a, b) => a - b);
   const [lows, highs] = [sorted(lo), sorted(hi)];
-  if (lows.length < USUAL_LEAST) return null;
+  if (lows.length < least) return null;
   return { low: lows[Math.floor(lows.length * 0.1)], high: highs[Math.ceil(highs.length * 0.9) - 1] };
 }

@@ -39,7 +39,10 @@ export function beforePaint(draw) {
   return () => {
     if (asked) return;
     asked = true;
-    requestAnimationFrame(() => { asked = false; draw(); });
+    requestAnimationFrame(() => {
+      asked = false;
+      draw();
+    });
   };
 }
 
@@ -64,10 +67,14 @@ export function sharp(canvas, width, height) {
 }
 
 /** The theme's colours by their names in tokens.css, read afresh when the theme changes. */
-export const colours = new Proxy({ read: new Map() }, {
-  get({ read }, name) {
-    if (name === "forget") return () => read.clear();
-    if (!read.has(name)) read.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
-    return read.get(name);
+export const colours = new Proxy(
+  { read: new Map() },
+  {
+    get({ read }, name) {
+      if (name === "forget") return () => read.clear();
+      if (!read.has(name))
+        read.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
+      return read.get(name);
+    },
   },
-});
+);

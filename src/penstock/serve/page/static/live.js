@@ -12,9 +12,9 @@ export class Live extends EventTarget {
   #timer = 0;
   #heard = 0;
 
-  /** Follow these tags, or all under a prefix. The same question again changes nothing. */
-  follow(query) {
-    const address = `/v1/live?${new URLSearchParams(query)}`;
+  /** Follow these tags; without any, all. The same question again changes nothing. */
+  follow(tags) {
+    const address = `/v1/live?${tags.map((tag) => `tag=${tag}`).join("&")}`;
     if (address === this.#query && this.#source) return;
     this.#query = address;
     this.#open();
@@ -26,9 +26,11 @@ export class Live extends EventTarget {
     this.#source = this.#query = null;
   }
 
-  /** Nothing heard for long, though the connection looks open: a dead network says no goodbye. */
-  get silent() {
-    return this.#source !== null && Date.now() - this.#heard > SILENT_MS;
+  /** Opens anew when nothing was heard for long: a dead network says no goodbye. */
+  revive() {
+    if (this.#source === null || Date.now() - this.#heard < SILENT_MS) return;
+    this.#say("link", "waiting");
+    this.#open();
   }
 
   #open() {
@@ -36,8 +38,14 @@ export class Live extends EventTarget {
     const before = this.#source;
     const source = (this.#source = new EventSource(this.#query));
     this.#heard = Date.now();
-    source.addEventListener("open", () => { before?.close(); this.#opened(); });
-    source.addEventListener("error", () => { before?.close(); if (source === this.#source) this.#lost(source); });
+    source.addEventListener("open", () => {
+      before?.close();
+      this.#opened();
+    });
+    source.addEventListener("error", () => {
+      before?.close();
+      if (source === this.#source) this.#lost(source);
+    });
     for (const kind of ["reading", "alarm", "health", "reset"]) this.#pass(source, kind);
   }
 

@@ -15,13 +15,18 @@ import { Tree } from "./tree.js";
 import { Trends } from "./trends.js";
 import { at, keepTime, now, plantZone, utc } from "./words.js";
 
-const FOLLOW_MAX = 120;
+const FOLLOW_MAX = 100;
+const FOLLOW_CHARACTERS = 6000;
+const TAG_WORD = "&tag=";
+const REVIVE_EVERY_MS = 5000;
+const PATIENCE_MS = 2500;
 const TAGS_EVERY_MS = 30000;
 const TAGS_EVERY_EMPTY_MS = 2000;
 const BALANCE_EVERY_MS = 5000;
 const FIRST_PLOTS = 2;
 const LINK = {
-  open: ["Live", "Connected"], waiting: ["Reconnecting", "The connection was lost; it comes back by itself"],
+  open: ["Live", "Connected"],
+  waiting: ["Reconnecting", "The connection was lost; it comes back by itself"],
   refused: ["Not connected", "The plant refuses the connection; this page tries again"],
 };
 
@@ -30,7 +35,11 @@ const live = new Live();
 let tree, overview, trends;
 
 async function start() {
-  const look = startTheme(() => { colours.forget(); overview?.redraw(); trends?.draw(); });
+  const look = startTheme(() => {
+    colours.forget();
+    overview?.redraw();
+    trends?.draw();
+  });
   find("theme").addEventListener("click", look);
   await enter(takeToken());
   furnish();
@@ -70,9 +79,20 @@ function furnish() {
   tree.addEventListener("choose", (event) => choose(event.detail));
   for (const room of [tree, overview]) room.addEventListener("plot", (event) => trends.toggle(event.detail));
   alarms.addEventListener("plot", (event) => visit(event.detail));
-  trends.addEventListener("change", () => { overview.plotted = new Set(trends.tags); overview.refresh(); remember(); follow(); });
-  overview.addEventListener("seen", (event) => { seen = event.detail; follow(); });
-  plant.addEventListener("alarms", beforePaint(() => showCounts(plant)));
+  trends.addEventListener("change", () => {
+    overview.plotted = new Set(trends.tags);
+    overview.refresh();
+    remember();
+    follow();
+  });
+  overview.addEventListener("seen", (event) => {
+    seen = event.detail;
+    follow();
+  });
+  plant.addEventListener(
+    "alarms",
+    beforePaint(() => showCounts(plant)),
+  );
   listen();
   furnishBar();
   furnishViews();
@@ -82,8 +102,21 @@ function listen() {
   live.addEventListener("reading", ({ detail }) => plant.take(detail.items ?? [detail].flat()));
   live.addEventListener("alarm", ({ detail }) => (detail.items ?? [detail]).forEach((alarm) => plant.takeAlarm(alarm)));
   live.addEventListener("health", ({ detail }) => plant.takeHealth(detail));
-  live.addEventListener("reset", () => { refresh(); trends.load(); });
-  live.addEventListener("link", ({ detail }) => showLink(detail));
+  live.addEventListener("reset", () => {
+    refresh();
+    trends.load();
+  });
+  live.addEventListener("link", ({ detail }) => takeLink(detail));
+  setInterval(() => live.revive(), REVIVE_EVERY_MS);
+}
+
+let doubt = 0;
+
+/** A stream ends every quarter of an hour and comes back at once: only what lasts is worth a word. */
+function takeLink(state) {
+  clearTimeout(doubt);
+  if (state === "waiting") doubt = setTimeout(() => showLink(state), PATIENCE_MS);
+  else showLink(state);
 }
 
 function showLink(state) {
@@ -97,7 +130,10 @@ function showLink(state) {
 
 /** Refused may mean that the cookie ran out: then the door is shown again. */
 const checkDoor = whenQuiet(500, async () => {
-  const problem = await ask("/v1/plant").then(() => null, (error) => error);
+  const problem = await ask("/v1/plant").then(
+    () => null,
+    (error) => error,
+  );
   if (problem?.status !== 401) return;
   live.stop();
   await signIn("You were signed out: the session ended.");
@@ -114,7 +150,9 @@ async function fill() {
   plant.dispatchEvent(new CustomEvent("health"));
   follow();
   watchTags();
-  setInterval(() => { if (!document.hidden) orTell(() => plant.loadBalance()); }, BALANCE_EVERY_MS);
+  setInterval(() => {
+    if (!document.hidden) orTell(() => plant.loadBalance());
+  }, BALANCE_EVERY_MS);
 }
 
 /** With nothing chosen yet, what is in alarm is the best guess at what someone came for. */
@@ -124,27 +162,36 @@ function firstPlots() {
 }
 
 function watchTags() {
-  setTimeout(async () => {
-    const before = plant.tags.size;
-    if (!document.hidden) await orTell(() => plant.loadTags());
-    if (before === 0 && plant.tags.size) trends.set(firstPlots());
-    watchTags();
-  }, plant.tags.size ? TAGS_EVERY_MS : TAGS_EVERY_EMPTY_MS);
+  setTimeout(
+    async () => {
+      const before = plant.tags.size;
+      if (!document.hidden) await orTell(() => plant.loadTags());
+      if (before === 0 && plant.tags.size) trends.set(firstPlots());
+      watchTags();
+    },
+    plant.tags.size ? TAGS_EVERY_MS : TAGS_EVERY_EMPTY_MS,
+  );
 }
 
 let seen = [];
 
 /** Only what is on screen is asked for, and followed: 10,000 tags cost no more than these. */
 const follow = whenQuiet(250, () => {
-  const wanted = [...new Set([...seen, ...trends.tags])].slice(0, FOLLOW_MAX).sort();
+  const wanted = fitting([...new Set([...trends.tags, ...seen])]).sort();
   const unknown = wanted.filter((tag) => !plant.latest.has(tag));
   if (unknown.length) orTell(() => plant.loadLatest({ tag: unknown }));
-  live.follow(wanted.map((tag) => ["tag", tag]));
+  live.follow(wanted);
 });
+
+/** As many as a request's address carries. */
+function fitting(tags) {
+  let room = FOLLOW_CHARACTERS;
+  return tags.slice(0, FOLLOW_MAX).filter((tag) => (room -= tag.length + TAG_WORD.length) > 0);
+}
 
 /** What happened while no stream was open is asked for: between the first answers and the stream, and after a loss. */
 const refresh = whenQuiet(200, () => {
-  const tags = [...new Set([...seen, ...trends.tags])];
+  const tags = fitting([...new Set([...trends.tags, ...seen])]);
   orTell(() => Promise.all([plant.loadAlarms(), tags.length && plant.loadLatest({ tag: tags })]));
 });
 
@@ -152,7 +199,10 @@ function choose(asset) {
   tree.choose(asset);
   overview.show(asset);
   remember();
-  if (innerWidth <= 1180) { toView("overview"); drawer(false); }
+  if (innerWidth <= 1180) {
+    toView("overview");
+    drawer(false);
+  }
 }
 
 /** From an alarm to its tag: into the trends, and its asset into view. */
@@ -163,7 +213,11 @@ function visit(tag) {
 }
 
 const remember = whenQuiet(100, () => {
-  const words = new URLSearchParams([["asset", tree.chosen], ["range", trends.range], ...trends.tags.map((tag) => ["tag", tag])]);
+  const words = new URLSearchParams([
+    ["asset", tree.chosen],
+    ["range", trends.range],
+    ...trends.tags.map((tag) => ["tag", tag]),
+  ]);
   history.replaceState(null, "", `${location.pathname}#${words}`);
 });
 
@@ -176,9 +230,14 @@ function furnishBar() {
   setInterval(tick, 1000);
   find("leave").addEventListener("click", () => orTell(signOut));
   find("drawer").addEventListener("click", () => drawer(document.body.dataset.drawer !== "open"));
-  find("counts").addEventListener("click", () => { toView("alarms"); find("alarms").querySelector("button")?.focus(); });
+  find("counts").addEventListener("click", () => {
+    toView("alarms");
+    find("alarms").querySelector("button")?.focus();
+  });
   document.addEventListener("keydown", shortcut);
-  addEventListener("offline", () => tell("This device is offline. Values age visibly until the network is back.", "wrong"));
+  addEventListener("offline", () =>
+    tell("This device is offline. Values age visibly until the network is back.", "wrong"),
+  );
 }
 
 function shortcut(event) {

@@ -27,9 +27,19 @@ export async function orTell(work) {
 
 /** A form in a dialog; resolves to its values, or null when it was left. */
 export function askFor(title, lead, fields, verb) {
-  const form = h("form", { method: "dialog" }, h("h2", {}, title), lead && h("p", { class: "lead" }, lead), fields,
-    h("div", { class: "verbs" }, h("button", { type: "button", onclick: () => dialog.close("") }, "Cancel"),
-      h("button", { class: "primary", value: "yes" }, verb)));
+  const form = h(
+    "form",
+    { method: "dialog" },
+    h("h2", {}, title),
+    lead && h("p", { class: "lead" }, lead),
+    fields,
+    h(
+      "div",
+      { class: "verbs" },
+      h("button", { type: "button", onclick: () => dialog.close("") }, "Cancel"),
+      h("button", { class: "primary", value: "yes" }, verb),
+    ),
+  );
   const dialog = h("dialog", { "aria-label": title }, form);
   document.body.append(dialog);
   dialog.showModal();

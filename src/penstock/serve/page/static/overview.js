@@ -11,20 +11,37 @@ const FILTERS = { all: "All", alarm: "In alarm", stale: "Stale" };
 /** Events: `plot` (path), `seen` (paths on screen). `plotted` says which tags are in the trends. */
 export class Overview extends EventTarget {
   plotted = new Set();
-  #plant; #list; #asset = ""; #filter = "all"; #rows = new Map(); #courses; #title; #chips; #scroll; #empty;
+  #plant;
+  #list;
+  #asset = "";
+  #filter = "all";
+  #rows = new Map();
+  #courses;
+  #title;
+  #chips;
+  #scroll;
+  #empty;
 
   constructor(plant, courses) {
     super();
     [this.#plant, this.#courses] = [plant, courses];
     this.#build();
     this.#list = new Windowed(this.#scroll, {
-      tallOf: (item) => (item.group ? GROUP_PX : rowPx()), keyOf: (item) => item.path + (item.group ? "/" : ""),
-      make: (item) => (item.group ? this.#group(item) : this.#row(item.path)), onSeen: (items) => this.#seen(items),
+      tallOf: (item) => (item.group ? GROUP_PX : rowPx()),
+      keyOf: (item) => item.path + (item.group ? "/" : ""),
+      make: (item) => (item.group ? this.#group(item) : this.#row(item.path)),
+      onSeen: (items) => this.#seen(items),
     });
-    plant.addEventListener("tags", beforePaint(() => this.show(this.#asset)));
+    plant.addEventListener(
+      "tags",
+      beforePaint(() => this.show(this.#asset)),
+    );
     plant.addEventListener("readings", (event) => this.#live(event.detail));
     courses.addEventListener("course", (event) => this.#live([event.detail]));
-    plant.addEventListener("alarms", beforePaint(() => this.#refilter()));
+    plant.addEventListener(
+      "alarms",
+      beforePaint(() => this.#refilter()),
+    );
     setInterval(() => this.#tick(), 1000);
   }
 
@@ -50,9 +67,17 @@ export class Overview extends EventTarget {
 
   #build() {
     this.#title = h("div", { class: "title" });
-    this.#chips = h("div", { class: "chips side", role: "group", "aria-label": "Show" },
+    this.#chips = h(
+      "div",
+      { class: "chips side", role: "group", "aria-label": "Show" },
       Object.entries(FILTERS).map(([key, label]) =>
-        h("button", { "data-filter": key, "aria-pressed": String(key === "all"), onclick: () => this.#choose(key) }, label)));
+        h(
+          "button",
+          { "data-filter": key, "aria-pressed": String(key === "all"), onclick: () => this.#choose(key) },
+          label,
+        ),
+      ),
+    );
     this.#scroll = h("div", { class: "scroll values", tabindex: "-1" });
     this.#empty = h("div", { class: "empty", hidden: true });
     find("overview").append(h("header", {}, this.#title, this.#chips), this.#empty, this.#scroll);
@@ -67,12 +92,15 @@ export class Overview extends EventTarget {
   #refilter() {
     if (this.#filter === "all") this.#rows.forEach((row) => row.show());
     else this.show(this.#asset);
-    for (const key of this.#list.keys()) if (key.endsWith("/")) this.#headline(key.slice(0, -1), this.#list.element(key));
+    for (const key of this.#list.keys())
+      if (key.endsWith("/")) this.#headline(key.slice(0, -1), this.#list.element(key));
   }
 
   #items() {
     const prefix = this.#asset ? `${this.#asset}/` : "";
-    const paths = [...this.#plant.tags.keys()].filter((path) => path.startsWith(prefix) && this.#fits(path)).sort(byPlace);
+    const paths = [...this.#plant.tags.keys()]
+      .filter((path) => path.startsWith(prefix) && this.#fits(path))
+      .sort(byPlace);
     return paths.flatMap((path, i) => {
       const asset = parent(path);
       return asset === parent(paths[i - 1] ?? "") && i ? [{ path }] : [{ path: asset, group: true }, { path }];
@@ -87,7 +115,8 @@ export class Overview extends EventTarget {
   #teach(items) {
     this.#empty.hidden = items.length > 0;
     this.#scroll.hidden = items.length === 0;
-    if (items.length === 0) this.#empty.replaceChildren(...(this.#plant.tags.size ? nothingHere(this.#filter) : firstReading()));
+    if (items.length === 0)
+      this.#empty.replaceChildren(...(this.#plant.tags.size ? nothingHere(this.#filter) : firstReading()));
   }
 
   #group(item) {
@@ -98,12 +127,20 @@ export class Overview extends EventTarget {
 
   #headline(path, row) {
     const alarms = this.#plant.rollUp(path);
-    row.replaceChildren(h("span", { class: "trail" }, h("b", {}, leaf(path)), h("span", {}, parent(path).replaceAll("/", " / "))),
-      alarms ? h("span", { class: "rolled" }, mark(alarms.worst.priority), count(alarms.n, "alarm")) : "");
+    row.replaceChildren(
+      h("span", { class: "trail" }, h("b", {}, leaf(path)), h("span", {}, parent(path).replaceAll("/", " / "))),
+      alarms ? h("span", { class: "rolled" }, mark(alarms.worst.priority), count(alarms.n, "alarm")) : "",
+    );
   }
 
   #row(path) {
-    const row = new Row(path, this.#plant, this.#courses, () => this.plotted, () => this.dispatchEvent(new CustomEvent("plot", { detail: path })));
+    const row = new Row(
+      path,
+      this.#plant,
+      this.#courses,
+      () => this.plotted,
+      () => this.dispatchEvent(new CustomEvent("plot", { detail: path })),
+    );
     this.#rows.set(path, row);
     row.show();
     this.#want(path);
@@ -132,11 +169,31 @@ export class Overview extends EventTarget {
 }
 
 const rowPx = () => parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row"));
-const byPlace = (one, other) => parent(one).localeCompare(parent(other), "en", { numeric: true }) || one.localeCompare(other, "en", { numeric: true });
-const nothingHere = (filter) => [h("p", {}, { alarm: "No open alarm here.", stale: "Every value here is fresh." }[filter] ?? "No tags below this asset.")];
+const byPlace = (one, other) =>
+  parent(one).localeCompare(parent(other), "en", { numeric: true }) ||
+  one.localeCompare(other, "en", { numeric: true });
+const nothingHere = (filter) => [
+  h(
+    "p",
+    {},
+    { alarm: "No open alarm here.", stale: "Every value here is fresh." }[filter] ?? "No tags below this asset.",
+  ),
+];
 
 function firstReading() {
   const line = `curl -H 'X-API-Key: YOUR_KEY' -H 'Content-Type: application/json' ${location.origin}/v1/readings \\\n  -d '{"tag": "site/area/line-1/pump-1/pressure", "ts": "${new Date().toISOString()}", "value": 4.2, "unit": "bar"}'`;
-  return [h("h3", {}, "No readings yet"), h("p", {}, "A tag appears here with its first reading. Send one:"), h("pre", {}, line),
-    h("p", { class: "hint" }, "Or start a simulated plant with ", h("code", {}, "penstock simulate"), ", or bring history in with ", h("code", {}, "penstock replay FILE.csv"), ".")];
+  return [
+    h("h3", {}, "No readings yet"),
+    h("p", {}, "A tag appears here with its first reading. Send one:"),
+    h("pre", {}, line),
+    h(
+      "p",
+      { class: "hint" },
+      "Or start a simulated plant with ",
+      h("code", {}, "penstock simulate"),
+      ", or bring history in with ",
+      h("code", {}, "penstock replay FILE.csv"),
+      ".",
+    ),
+  ];
 }

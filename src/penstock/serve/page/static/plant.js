@@ -8,6 +8,9 @@ const STALE_INTERVALS = 5;
 const STALE_MIN_MS = 15000;
 const STALE_UNKNOWN_MS = 60000;
 const SHARE = 0.2;
+const OPEN_STATES = ["unacknowledged", "acknowledged", "returned", "shelved", "suppressed"];
+const ALARMS_PAGE = 500;
+const ALARM_PAGES_MAX = 4;
 
 export const PRIORITIES = ["critical", "high", "medium", "low"];
 const RANK = Object.fromEntries(PRIORITIES.map((priority, rank) => [priority, rank]));
@@ -41,7 +44,10 @@ export class Plant extends EventTarget {
 
   async loadAlarms() {
     const open = new Map();
-    await all("/v1/alarms", { limit: 500 }, (items) => items.filter(isOpen).forEach((alarm) => open.set(alarm.id, alarm)), 10);
+    const take = (items) => items.forEach((alarm) => open.set(alarm.id, alarm));
+    await Promise.all(
+      OPEN_STATES.map((state) => all("/v1/alarms", { state, limit: ALARMS_PAGE }, take, ALARM_PAGES_MAX)),
+    );
     this.alarms = open;
     this.#regroup();
   }
@@ -77,7 +83,8 @@ export class Plant extends EventTarget {
     if (held && held.ms >= ms) return false;
     if (held) this.#pace(reading.tag, ms - held.ms);
     this.latest.set(reading.tag, { ...reading, ms });
-    if (held && reading.stored_ts) this.#lag = Math.max(0, Date.parse(reading.stored_ts) - Date.parse(reading.received_ts)) / 1000;
+    if (held && reading.stored_ts)
+      this.#lag = Math.max(0, Date.parse(reading.stored_ts) - Date.parse(reading.received_ts)) / 1000;
     if (!this.tags.has(reading.tag)) this.#meet(reading);
     return true;
   }

@@ -7,22 +7,45 @@ import { at, leaf, now, number, span, unit, utc } from "./words.js";
 
 /** `plotted()` tells which tags are in the trends; `plot` is called when someone wants this one there, or gone. */
 export class Row {
-  #path; #plant; #courses; #plotted; #gauge = new Gauge(); #spark = sparkCanvas(); #parts; #draw;
+  #path;
+  #plant;
+  #courses;
+  #plotted;
+  #gauge = new Gauge();
+  #spark = sparkCanvas();
+  #parts;
+  #draw;
 
   constructor(path, plant, courses, plotted, plot) {
     [this.#path, this.#plant, this.#courses, this.#plotted] = [path, plant, courses, plotted];
     this.#parts = {
-      mark: h("span", { class: "flag" }), name: h("span", { class: "name" }, leaf(path)), note: h("small", {}), value: h("b", {}),
-      unit: h("span", { class: "unit" }), quality: h("span", { class: "quality" }), age: h("time", { class: "age" }),
+      mark: h("span", { class: "flag" }),
+      name: h("span", { class: "name" }, leaf(path)),
+      note: h("small", {}),
+      value: h("b", {}),
+      unit: h("span", { class: "unit" }),
+      quality: h("span", { class: "quality" }),
+      age: h("time", { class: "age" }),
       plot: h("button", { class: "quiet plot", "aria-label": `Trend of ${path}`, onclick: plot }, icon("trend")),
     };
     const { mark: flag, name, note, value, unit: units, quality, age, plot: toggle } = this.#parts;
-    this.element = h("div", { class: "row", "data-tag": path, title: path }, flag, h("div", { class: "what" }, name, note),
-      h("div", { class: "now" }, h("span", { class: "figure" }, value, units), quality), this.#gauge.element, this.#spark, age, toggle);
+    this.element = h(
+      "div",
+      { class: "row", "data-tag": path, title: path },
+      flag,
+      h("div", { class: "what" }, name, note),
+      h("div", { class: "now" }, h("span", { class: "figure" }, value, units), quality),
+      this.#gauge.element,
+      this.#spark,
+      age,
+      toggle,
+    );
     this.#draw = beforePaint(() => this.#paint());
   }
 
-  show() { this.#draw(); }
+  show() {
+    this.#draw();
+  }
 
   #paint() {
     const reading = this.#plant.latest.get(this.#path);
@@ -31,14 +54,21 @@ export class Row {
     this.#say(reading, tag, worst);
     const course = this.#courses.of(this.#path);
     this.#gauge.show(reading?.value ?? null, tag.limits ?? {}, course?.usual, worst?.active ? worst.priority : null);
-    if (course) drawSpark(this.#spark, course.spark, now() - SPARK_MS, now(), gapOf(course.spark, SPARK_BIN_MS, this.#plant.interval(this.#path)));
+    if (course)
+      drawSpark(
+        this.#spark,
+        course.spark,
+        now() - SPARK_MS,
+        now(),
+        gapOf(course.spark, SPARK_BIN_MS, this.#plant.interval(this.#path)),
+      );
     this.age();
   }
 
   #say(reading, tag, worst) {
     const { mark: flag, note, value, unit: units, quality, plot } = this.#parts;
     flag.replaceChildren(worst ? mark(worst.priority) : "");
-    note.textContent = worst ? worst.because : tag.description ?? "";
+    note.textContent = worst ? worst.because : (tag.description ?? "");
     value.textContent = reading?.state ?? number(reading?.value);
     value.className = reading?.state ? "word" : "";
     units.textContent = unit(reading?.unit ?? tag.unit);
@@ -57,4 +87,9 @@ export class Row {
   }
 }
 
-const qualityWords = (quality) => (quality == null || quality === "good" || quality === 0 ? "" : typeof quality === "number" ? `0x${quality.toString(16)}` : quality);
+const qualityWords = (quality) =>
+  quality == null || quality === "good" || quality === 0
+    ? ""
+    : typeof quality === "number"
+      ? `0x${quality.toString(16)}`
+      : quality;

@@ -2,8 +2,32 @@
 
 import { at, zoneOffset } from "./words.js";
 
-const S = 1000, M = 60 * S, H = 60 * M, D = 24 * H;
-const STEPS_MS = [S, 2 * S, 5 * S, 10 * S, 15 * S, 30 * S, M, 2 * M, 5 * M, 10 * M, 15 * M, 30 * M, H, 2 * H, 3 * H, 6 * H, 12 * H, D, 2 * D, 7 * D];
+const S = 1000,
+  M = 60 * S,
+  H = 60 * M,
+  D = 24 * H;
+const STEPS_MS = [
+  S,
+  2 * S,
+  5 * S,
+  10 * S,
+  15 * S,
+  30 * S,
+  M,
+  2 * M,
+  5 * M,
+  10 * M,
+  15 * M,
+  30 * M,
+  H,
+  2 * H,
+  3 * H,
+  6 * H,
+  12 * H,
+  D,
+  2 * D,
+  7 * D,
+];
 
 /** A straight mapping from [a, b] to [p, q]. */
 export const linear = (a, b, p, q) => (x) => p + ((x - a) / (b - a || 1)) * (q - p);
@@ -24,7 +48,8 @@ export function timeTicks(from, to, width, apart = 86) {
   const step = STEPS_MS.find((ms) => ms >= rough) ?? STEPS_MS.at(-1);
   const shift = zoneOffset(to);
   const found = [];
-  for (let ms = Math.ceil((from + shift) / step) * step - shift; ms <= to; ms += step) found.push(tick(ms, step, shift));
+  for (let ms = Math.ceil((from + shift) / step) * step - shift; ms <= to; ms += step)
+    found.push(tick(ms, step, shift));
   return found;
 }
 

@@ -36,12 +36,41 @@ export function signIn(complaint = "") {
   room.hidden = false;
   return new Promise((done) => {
     const wrong = h("p", { class: "wrong", role: "alert" }, complaint);
-    const key = h("input", { name: "key", type: "password", required: true, autocomplete: "current-password", "aria-label": "API key", spellcheck: "false" });
-    const form = h("form", { onsubmit: (event) => { event.preventDefault(); enter(key, wrong, done); } },
+    const key = h("input", {
+      name: "key",
+      type: "password",
+      required: true,
+      autocomplete: "current-password",
+      "aria-label": "API key",
+      spellcheck: "false",
+    });
+    const form = h(
+      "form",
+      {
+        onsubmit: (event) => {
+          event.preventDefault();
+          enter(key, wrong, done);
+        },
+      },
       h("div", { class: "brand" }, icon("mark"), h("h1", {}, "Penstock")),
-      h("p", { class: "lead" }, "Open the link that ", h("code", {}, "penstock up"), " printed, or sign in with an API key."),
-      h("label", {}, "API key", key), wrong, h("button", { class: "primary" }, "Sign in"),
-      h("p", { class: "hint" }, "No key at hand? On the plant's machine, ", h("code", {}, "penstock login"), " prints a fresh link."));
+      h(
+        "p",
+        { class: "lead" },
+        "Open the link that ",
+        h("code", {}, "penstock up"),
+        " printed, or sign in with an API key.",
+      ),
+      h("label", {}, "API key", key),
+      wrong,
+      h("button", { class: "primary" }, "Sign in"),
+      h(
+        "p",
+        { class: "hint" },
+        "No key at hand? On the plant's machine, ",
+        h("code", {}, "penstock login"),
+        " prints a fresh link.",
+      ),
+    );
     room.replaceChildren(form);
     key.focus();
   });

@@ -46,10 +46,18 @@ export class Gauge {
   #parts({ ll, l, h: high, hh }, usual, from, to) {
     const [lower, upper] = [l ?? ll ?? from, high ?? hh ?? to];
     return [
-      this.#block("outside", from, to), this.#block("within", lower, upper),
+      this.#block("outside", from, to),
+      this.#block("within", lower, upper),
       usual && this.#block("usual", usual.low, usual.high),
-      ...[["LL", ll], ["L", l], ["H", high], ["HH", hh]].map(([name, at]) => at != null && this.#tick(name, at)),
-    ].flat().filter(Boolean);
+      ...[
+        ["LL", ll],
+        ["L", l],
+        ["H", high],
+        ["HH", hh],
+      ].map(([name, at]) => at != null && this.#tick(name, at)),
+    ]
+      .flat()
+      .filter(Boolean);
   }
 
   #block(name, from, to) {
@@ -59,14 +67,21 @@ export class Gauge {
 
   #tick(name, value) {
     const x = this.#scale(value);
-    return [s("line", { class: "limit", x1: x, x2: x, y1: TRACK_Y - 1, y2: TRACK_Y + TRACK_TALL + 2 }),
-      name.length === 1 && s("text", { x, y: 27 }, name)];
+    return [
+      s("line", { class: "limit", x1: x, x2: x, y1: TRACK_Y - 1, y2: TRACK_Y + TRACK_TALL + 2 }),
+      name.length === 1 && s("text", { x, y: 27 }, name),
+    ];
   }
 }
 
 function told(value, { ll, l, h: high, hh }, usual) {
   const within = usual ? `, usually ${number(usual.low)} to ${number(usual.high)}` : "";
-  const limits = [["low-low", ll], ["low", l], ["high", high], ["high-high", hh]].filter(([, at]) => at != null);
+  const limits = [
+    ["low-low", ll],
+    ["low", l],
+    ["high", high],
+    ["high-high", hh],
+  ].filter(([, at]) => at != null);
   return `${number(value)}${within}${limits.map(([name, at]) => `, ${name} limit ${number(at)}`).join("")}`;
 }
 

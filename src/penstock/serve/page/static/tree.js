@@ -10,7 +10,8 @@ const OPEN_AT_FIRST = 40;
 
 /** Events: `choose` (an asset's path; "" is the whole plant) and `plot` (a tag's path). */
 export class Tree extends EventTarget {
-  #plant; #list;
+  #plant;
+  #list;
   #children = new Map();
   #leaves = new Map();
   #open = new Set([""]);
@@ -24,17 +25,32 @@ export class Tree extends EventTarget {
     super();
     this.#plant = plant;
     this.#list = new Windowed(this.#box, {
-      tallOf: () => ROW_PX, keyOf: (row) => row.path, make: (row) => this.#row(row),
+      tallOf: () => ROW_PX,
+      keyOf: (row) => row.path,
+      make: (row) => this.#row(row),
     });
-    plant.addEventListener("tags", beforePaint(() => this.#grow()));
-    plant.addEventListener("alarms", beforePaint(() => this.#show()));
+    plant.addEventListener(
+      "tags",
+      beforePaint(() => this.#grow()),
+    );
+    plant.addEventListener(
+      "alarms",
+      beforePaint(() => this.#show()),
+    );
     this.#box.addEventListener("keydown", (event) => this.#key(event));
     this.#box.addEventListener("click", (event) => this.#click(event));
-    find("search").addEventListener("input", whenQuiet(120, () => this.#seek()));
-    find("search").addEventListener("keydown", (event) => { if (event.key === "ArrowDown") this.#box.focus(); });
+    find("search").addEventListener(
+      "input",
+      whenQuiet(120, () => this.#seek()),
+    );
+    find("search").addEventListener("keydown", (event) => {
+      if (event.key === "ArrowDown") this.#box.focus();
+    });
   }
 
-  get chosen() { return this.#chosen; }
+  get chosen() {
+    return this.#chosen;
+  }
 
   choose(path) {
     this.#chosen = path;
@@ -47,7 +63,8 @@ export class Tree extends EventTarget {
     for (const path of this.#plant.tags.keys()) this.#plantPath(path);
     for (const below of this.#children.values()) below.sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
     if (this.#open.size === 1) this.#openSome();
-    find("tree-foot").textContent = `${count(this.#plant.tags.size, "tag")} · ${count(this.#children.size - 1, "asset")}`;
+    find("tree-foot").textContent =
+      `${count(this.#plant.tags.size, "tag")} · ${count(this.#children.size - 1, "asset")}`;
     this.#show();
   }
 
@@ -64,7 +81,7 @@ export class Tree extends EventTarget {
 
   /** Opens level by level while it stays easy to take in. */
   #openSome() {
-    for (let level = [""]; level.length; ) {
+    for (let level = [""]; level.length;) {
       const next = level.flatMap((path) => this.#assets(path));
       if (next.length > OPEN_AT_FIRST) return;
       level.forEach((path) => this.#open.add(path));
@@ -91,8 +108,10 @@ export class Tree extends EventTarget {
   }
 
   #below(path, depth) {
-    return (this.#children.get(path) ?? []).flatMap((child) =>
-      [{ path: child, depth }, ...(this.#open.has(child) ? this.#below(child, depth + 1) : [])]);
+    return (this.#children.get(path) ?? []).flatMap((child) => [
+      { path: child, depth },
+      ...(this.#open.has(child) ? this.#below(child, depth + 1) : []),
+    ]);
   }
 
   #found() {
@@ -107,12 +126,23 @@ export class Tree extends EventTarget {
     const isAsset = this.#children.has(path);
     const open = isAsset && !found && this.#open.has(path);
     const alarms = this.#plant.rollUp(path);
-    const row = h("div", {
-      class: `node ${isAsset ? "asset" : "leaf"}`, role: "treeitem", id: `node-${path}`, title: path,
-      "data-path": path, "data-depth": depth,
-      "aria-level": depth + 1, "aria-selected": String(path === this.#chosen), "aria-expanded": isAsset ? String(open) : null,
-    }, h("i", { class: isAsset && path && !found ? `chevron ${open ? "open" : ""}` : "chevron blank" }, icon("chevron")),
-    h("span", { class: "name" }, this.#name(path, found)), this.#tail(path, isAsset, alarms));
+    const row = h(
+      "div",
+      {
+        class: `node ${isAsset ? "asset" : "leaf"}`,
+        role: "treeitem",
+        id: `node-${path}`,
+        title: path,
+        "data-path": path,
+        "data-depth": depth,
+        "aria-level": depth + 1,
+        "aria-selected": String(path === this.#chosen),
+        "aria-expanded": isAsset ? String(open) : null,
+      },
+      h("i", { class: isAsset && path && !found ? `chevron ${open ? "open" : ""}` : "chevron blank" }, icon("chevron")),
+      h("span", { class: "name" }, this.#name(path, found)),
+      this.#tail(path, isAsset, alarms),
+    );
     row.style.paddingLeft = `${6 + 13 * depth}px`;
     return row;
   }
@@ -123,7 +153,8 @@ export class Tree extends EventTarget {
   }
 
   #tail(path, isAsset, alarms) {
-    if (alarms) return h("span", { class: "tail" }, alarms.n > 1 ? String(alarms.n) : null, mark(alarms.worst.priority));
+    if (alarms)
+      return h("span", { class: "tail" }, alarms.n > 1 ? String(alarms.n) : null, mark(alarms.worst.priority));
     return isAsset ? h("span", { class: "tail size" }, String(this.#leaves.get(path) ?? "")) : null;
   }
 
@@ -150,12 +181,18 @@ export class Tree extends EventTarget {
 
   #key(event) {
     const row = this.#rows[this.#cursor];
-    const act = row && {
-      ArrowDown: () => this.#move(1), ArrowUp: () => this.#move(-1),
-      Home: () => this.#move(-Infinity), End: () => this.#move(Infinity),
-      ArrowRight: () => this.#turn(row.path, true), ArrowLeft: () => this.#left(row.path),
-      Enter: () => this.#take(row.path), " ": () => this.#take(row.path),
-    }[event.key];
+    const act =
+      row &&
+      {
+        ArrowDown: () => this.#move(1),
+        ArrowUp: () => this.#move(-1),
+        Home: () => this.#move(-Infinity),
+        End: () => this.#move(Infinity),
+        ArrowRight: () => this.#turn(row.path, true),
+        ArrowLeft: () => this.#left(row.path),
+        Enter: () => this.#take(row.path),
+        " ": () => this.#take(row.path),
+      }[event.key];
     if (!act) return;
     event.preventDefault();
     act();
@@ -163,7 +200,10 @@ export class Tree extends EventTarget {
 
   #left(path) {
     if (this.#open.has(path) && path) return this.#turn(path, false);
-    this.#cursor = Math.max(0, this.#rows.findIndex((row) => row.path === parent(path)));
+    this.#cursor = Math.max(
+      0,
+      this.#rows.findIndex((row) => row.path === parent(path)),
+    );
     this.#point();
   }
 

@@ -20,8 +20,23 @@ const STATE_PX = 46;
 
 /** Events: `change` when the tags or the range are others. */
 export class Trends extends EventTarget {
-  #plant; #courses; #lanes = new Map(); #range = "1 h"; #held = null; #cursor = null; #drag = null; #fetching = null;
-  #box; #stack; #axis; #tip; #empty; #draw; #ranges; #liveButton; #said;
+  #plant;
+  #courses;
+  #lanes = new Map();
+  #range = "1 h";
+  #held = null;
+  #cursor = null;
+  #drag = null;
+  #fetching = null;
+  #box;
+  #stack;
+  #axis;
+  #tip;
+  #empty;
+  #draw;
+  #ranges;
+  #liveButton;
+  #said;
 
   constructor(plant, courses) {
     super();
@@ -29,16 +44,25 @@ export class Trends extends EventTarget {
     this.#draw = beforePaint(() => this.#paint());
     this.#build();
     plant.addEventListener("readings", (event) => this.#live(event.detail));
-    plant.addEventListener("alarms", whenQuiet(800, () => this.#lanes.forEach((lane) => this.#loadEpisodes(lane))));
+    plant.addEventListener(
+      "alarms",
+      whenQuiet(800, () => this.#lanes.forEach((lane) => this.#loadEpisodes(lane))),
+    );
     plant.addEventListener("tags", this.#draw);
     courses.addEventListener("course", this.#draw);
     new ResizeObserver(this.#draw).observe(this.#box);
     setInterval(() => this.#tick(), 1000);
   }
 
-  get tags() { return [...this.#lanes.keys()]; }
-  get range() { return this.#range; }
-  draw() { this.#draw(); }
+  get tags() {
+    return [...this.#lanes.keys()];
+  }
+  get range() {
+    return this.#range;
+  }
+  draw() {
+    this.#draw();
+  }
 
   /** Show exactly these tags over this range. */
   set(tags, range) {
@@ -83,7 +107,9 @@ export class Trends extends EventTarget {
     const [from, to] = this.#window();
     lane.loadedAt = Date.now();
     this.#courses.want(lane.tag);
-    const [course] = await inTurn(() => Promise.all([series(lane.tag, from, to + 1, POINTS, signal), this.#loadEpisodes(lane)]));
+    const [course] = await inTurn(() =>
+      Promise.all([series(lane.tag, from, to + 1, POINTS, signal), this.#loadEpisodes(lane)]),
+    );
     lane.series = course;
     this.#catchUp(lane);
     this.#draw();
@@ -119,24 +145,57 @@ export class Trends extends EventTarget {
   }
 
   #build() {
-    this.#ranges = h("div", { class: "chips", role: "group", "aria-label": "Range" }, Object.keys(RANGES).map((range) =>
-      h("button", { "data-range": range, onclick: () => this.#setRange(range) }, range)));
-    this.#liveButton = h("button", { class: "live", onclick: () => this.#hold(null) }, h("i", { class: "lamp" }), "Live");
+    this.#ranges = h(
+      "div",
+      { class: "chips", role: "group", "aria-label": "Range" },
+      Object.keys(RANGES).map((range) =>
+        h("button", { "data-range": range, onclick: () => this.#setRange(range) }, range),
+      ),
+    );
+    this.#liveButton = h(
+      "button",
+      { class: "live", onclick: () => this.#hold(null) },
+      h("i", { class: "lamp" }),
+      "Live",
+    );
     this.#stack = h("div", { class: "lanes" });
     this.#axis = h("canvas", { class: "axis", "aria-hidden": "true" });
     this.#tip = h("div", { class: "tip", hidden: true });
     this.#said = h("p", { class: "unseen", role: "status" });
-    this.#empty = h("p", { class: "empty" }, "Choose the ", icon("trend"), " beside a value to see its course. Several share one time axis.");
-    this.#box = h("div", { class: "scroll plots", tabindex: "0", role: "application", "aria-label": "Trend chart. Left and right move the cursor, plus and minus zoom, Home returns to live." },
-      this.#stack, this.#axis, this.#tip, this.#said);
-    find("trends").append(h("header", {}, h("h2", {}, "Trends"), h("div", { class: "side" }, this.#ranges, this.#liveButton)), this.#empty, this.#box);
+    this.#empty = h(
+      "p",
+      { class: "empty" },
+      "Choose the ",
+      icon("trend"),
+      " beside a value to see its course. Several share one time axis.",
+    );
+    this.#box = h(
+      "div",
+      {
+        class: "scroll plots",
+        tabindex: "0",
+        role: "application",
+        "aria-label": "Trend chart. Left and right move the cursor, plus and minus zoom, Home returns to live.",
+      },
+      this.#stack,
+      this.#axis,
+      this.#tip,
+      this.#said,
+    );
+    find("trends").append(
+      h("header", {}, h("h2", {}, "Trends"), h("div", { class: "side" }, this.#ranges, this.#liveButton)),
+      this.#empty,
+      this.#box,
+    );
     this.#listen();
   }
 
   #listen() {
     const box = this.#box;
     box.addEventListener("pointermove", (event) => this.#point(event));
-    box.addEventListener("pointerleave", () => { if (!this.#drag) this.#moveCursor(null); });
+    box.addEventListener("pointerleave", () => {
+      if (!this.#drag) this.#moveCursor(null);
+    });
     box.addEventListener("pointerdown", (event) => this.#press(event));
     box.addEventListener("pointerup", (event) => this.#release(event));
     box.addEventListener("dblclick", () => this.#hold(null));
@@ -158,7 +217,8 @@ export class Trends extends EventTarget {
 
   /** One header and one canvas a lane; those that stay are left as they are. */
   #arrange() {
-    for (const chip of this.#ranges.children) chip.setAttribute("aria-pressed", String(!this.#held && chip.dataset.range === this.#range));
+    for (const chip of this.#ranges.children)
+      chip.setAttribute("aria-pressed", String(!this.#held && chip.dataset.range === this.#range));
     this.#liveButton.setAttribute("aria-pressed", String(!this.#held));
     this.#empty.hidden = this.#lanes.size > 0;
     this.#box.hidden = this.#lanes.size === 0;
@@ -169,8 +229,19 @@ export class Trends extends EventTarget {
   #furnish(lane) {
     lane.canvas = h("canvas", { role: "img", "data-tag": lane.tag });
     [lane.value, lane.age] = [h("b"), h("span", { class: "age" })];
-    lane.head = h("div", { class: "head", title: lane.tag }, h("span", { class: "name" }, leaf(lane.tag)), h("span", { class: "where" }, parent(lane.tag)), lane.age, lane.value,
-      h("button", { class: "quiet", "aria-label": `Remove ${lane.tag}`, onclick: () => this.toggle(lane.tag) }, icon("close")));
+    lane.head = h(
+      "div",
+      { class: "head", title: lane.tag },
+      h("span", { class: "name" }, leaf(lane.tag)),
+      h("span", { class: "where" }, parent(lane.tag)),
+      lane.age,
+      lane.value,
+      h(
+        "button",
+        { class: "quiet", "aria-label": `Remove ${lane.tag}`, onclick: () => this.toggle(lane.tag) },
+        icon("close"),
+      ),
+    );
     return (lane.element = h("div", { class: "lane" }, lane.head, lane.canvas));
   }
 
@@ -178,7 +249,14 @@ export class Trends extends EventTarget {
     const [from, to] = this.#window();
     const tall = Math.max(LANE_LEAST_PX, LANE_PX[this.#lanes.size] ?? LANE_LEAST_PX);
     for (const lane of this.#lanes.values()) if (lane.canvas) this.#paintLane(lane, from, to, tall);
-    if (this.#axis.clientWidth) drawAxis(this.#axis, from, to, this.#cursor, this.#cursor && at(this.#cursor, to - from > 86400000 ? "full" : "time"));
+    if (this.#axis.clientWidth)
+      drawAxis(
+        this.#axis,
+        from,
+        to,
+        this.#cursor,
+        this.#cursor && at(this.#cursor, to - from > 86400000 ? "full" : "time"),
+      );
   }
 
   #paintLane(lane, from, to, tall) {
@@ -186,19 +264,31 @@ export class Trends extends EventTarget {
     const states = lane.series.text.some((word) => word != null);
     lane.canvas.style.height = `${states ? STATE_PX : tall}px`;
     lane.gapMs = gapOf(lane.series, (to - from) / POINTS, this.#plant.interval(lane.tag));
-    Object.assign(lane, { from, to, cursorMs: this.#cursor, limits: tag.limits ?? {}, usual: this.#courses.of(lane.tag)?.usual ?? null });
+    Object.assign(lane, {
+      from,
+      to,
+      cursorMs: this.#cursor,
+      limits: tag.limits ?? {},
+      usual: this.#courses.of(lane.tag)?.usual ?? null,
+    });
     drawLane(lane.canvas, lane);
     this.#sayValue(lane, tag);
   }
 
   #sayValue(lane, tag) {
     const latest = this.#plant.latest.get(lane.tag);
-    const seen = this.#cursor == null ? { last: latest?.value, text: latest?.state } : valueAt(lane.series, this.#cursor, lane.gapMs);
+    const seen =
+      this.#cursor == null
+        ? { last: latest?.value, text: latest?.state }
+        : valueAt(lane.series, this.#cursor, lane.gapMs);
     const stale = this.#cursor == null && this.#plant.isStale(lane.tag);
     lane.head.classList.toggle("stale", stale);
     lane.age.textContent = stale ? `stale ${span(now() - latest.ms)}` : "";
-    lane.value.textContent = seen ? seen.text ?? `${number(seen.last)} ${unit(latest?.unit ?? tag.unit)}` : "no data";
-    lane.canvas.setAttribute("aria-label", `${lane.tag}: ${lane.value.textContent}, ${lane.episodes.length} anomalies in view`);
+    lane.value.textContent = seen ? (seen.text ?? `${number(seen.last)} ${unit(latest?.unit ?? tag.unit)}`) : "no data";
+    lane.canvas.setAttribute(
+      "aria-label",
+      `${lane.tag}: ${lane.value.textContent}, ${lane.episodes.length} anomalies in view`,
+    );
   }
 
   #msAt(event) {
@@ -226,8 +316,11 @@ export class Trends extends EventTarget {
     this.#tip.hidden = !found;
     if (!found) return;
     const until = found.untilMs ? `until ${at(found.untilMs, "full")}` : "still active";
-    this.#tip.replaceChildren(h("p", { class: "kind" }, mark(found.priority), h("b", {}, test(found.test)), h("span", {}, found.priority)),
-      h("p", {}, found.because), h("p", { class: "when", title: utc(found.ms) }, `${at(found.ms, "full")}, ${until}`));
+    this.#tip.replaceChildren(
+      h("p", { class: "kind" }, mark(found.priority), h("b", {}, test(found.test)), h("span", {}, found.priority)),
+      h("p", {}, found.because),
+      h("p", { class: "when", title: utc(found.ms) }, `${at(found.ms, "full")}, ${until}`),
+    );
     this.#said.textContent = event ? "" : found.because;
     this.#placeTip(ms, event, lanes[0]);
   }
@@ -263,9 +356,13 @@ export class Trends extends EventTarget {
     const [from, to] = this.#window();
     const step = (to - from) / (event.shiftKey ? 10 : 100);
     const act = {
-      ArrowLeft: () => this.#nudge(-step), ArrowRight: () => this.#nudge(step),
-      "+": () => this.#zoom(0.5), "=": () => this.#zoom(0.5), "-": () => this.#zoom(2),
-      PageUp: () => this.#hold([from - (to - from) / 2, to - (to - from) / 2]), Home: () => this.#hold(null),
+      ArrowLeft: () => this.#nudge(-step),
+      ArrowRight: () => this.#nudge(step),
+      "+": () => this.#zoom(0.5),
+      "=": () => this.#zoom(0.5),
+      "-": () => this.#zoom(2),
+      PageUp: () => this.#hold([from - (to - from) / 2, to - (to - from) / 2]),
+      Home: () => this.#hold(null),
     }[event.key];
     if (!act) return;
     event.preventDefault();
@@ -294,7 +391,11 @@ export function episodesOf(edges) {
   const open = new Map();
   for (const edge of [...edges].sort((one, other) => Date.parse(one.ts) - Date.parse(other.ts))) {
     const ms = Date.parse(edge.ts);
-    if (!edge.active) { if (open.has(edge.test)) open.get(edge.test).untilMs = ms; open.delete(edge.test); continue; }
+    if (!edge.active) {
+      if (open.has(edge.test)) open.get(edge.test).untilMs = ms;
+      open.delete(edge.test);
+      continue;
+    }
     if (open.has(edge.test)) continue;
     const { priority, test, value, because } = edge;
     found.push({ ms, untilMs: null, priority, test, value, because });

@@ -6,7 +6,11 @@ const MARGIN_ROWS = 4;
 
 /** `tallOf(item)` gives a row's height in px, `keyOf` its identity, `make(item)` its element, `onSeen(items)` what shows. */
 export class Windowed {
-  #box; #tallOf; #keyOf; #make; #onSeen;
+  #box;
+  #tallOf;
+  #keyOf;
+  #make;
+  #onSeen;
   #items = [];
   #tops = [0];
   #shown = new Map();
@@ -42,7 +46,8 @@ export class Windowed {
   reveal(index) {
     const [top, bottom] = [this.#tops[index], this.#tops[index + 1]];
     if (top < this.#box.scrollTop) this.#box.scrollTop = top;
-    else if (bottom > this.#box.scrollTop + this.#box.clientHeight) this.#box.scrollTop = bottom - this.#box.clientHeight;
+    else if (bottom > this.#box.scrollTop + this.#box.clientHeight)
+      this.#box.scrollTop = bottom - this.#box.clientHeight;
     this.#paint();
   }
 
@@ -56,7 +61,11 @@ export class Windowed {
     const to = Math.min(this.#items.length, this.#at(this.#box.scrollTop + this.#box.clientHeight) + 1 + MARGIN_ROWS);
     const wanted = new Map();
     for (let index = from; index < to; index++) wanted.set(this.#keyOf(this.#items[index]), index);
-    for (const [key, { element }] of this.#shown) if (!wanted.has(key)) { element.remove(); this.#shown.delete(key); }
+    for (const [key, { element }] of this.#shown)
+      if (!wanted.has(key)) {
+        element.remove();
+        this.#shown.delete(key);
+      }
     for (const [key, index] of wanted) this.#place(key, index);
     this.#onSeen([...wanted.values()].map((index) => this.#items[index]));
   }

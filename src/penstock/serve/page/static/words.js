@@ -12,7 +12,11 @@ export function keepTime(plantZone, aheadMs) {
 }
 
 function isZone(name) {
-  try { return Boolean(name && new Intl.DateTimeFormat("en", { timeZone: name })); } catch { return false; }
+  try {
+    return Boolean(name && new Intl.DateTimeFormat("en", { timeZone: name }));
+  } catch {
+    return false;
+  }
 }
 
 export const now = () => Date.now() + skewMs;
@@ -37,7 +41,11 @@ export const utc = (ms) => `${new Date(ms).toISOString().replace("T", " ").repla
 
 /** Milliseconds by which the plant's wall clock is ahead of UTC at `ms`. */
 export function zoneOffset(ms) {
-  const part = Object.fromEntries(format("parts").formatToParts(ms).map(({ type, value }) => [type, Number(value)]));
+  const part = Object.fromEntries(
+    format("parts")
+      .formatToParts(ms)
+      .map(({ type, value }) => [type, Number(value)]),
+  );
   const wall = Date.UTC(part.year, part.month - 1, part.day, part.hour, part.minute, part.second);
   return wall - Math.floor(ms / 1000) * 1000;
 }
@@ -61,19 +69,38 @@ export function number(value, figures = 4) {
   if (size !== 0 && (size >= 1e7 || size < 1e-4)) return value.toExponential(2).replace("-", "−");
   const whole = size < 1 ? 1 : Math.floor(Math.log10(size)) + 1;
   const decimals = Math.min(4, Math.max(0, figures - whole));
-  return value.toLocaleString("en-GB", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }).replace("-", "−");
+  return value
+    .toLocaleString("en-GB", { minimumFractionDigits: decimals, maximumFractionDigits: decimals })
+    .replace("-", "−");
 }
 
 export const rate = (perSecond) =>
   perSecond == null ? "–" : perSecond.toLocaleString("en-GB", { maximumFractionDigits: perSecond < 10 ? 1 : 0 });
 
 const UNITS = {
-  Cel: "°C", "[degF]": "°F", K: "K", bar: "bar", "%": "%", "1": "", "/min": "min⁻¹", "{rpm}": "rpm", "r/min": "rpm",
-  "mm/s": "mm/s", "m/s2": "m/s²", "m3/h": "m³/h", "L/min": "L/min", A: "A", V: "V", W: "W", kW: "kW", Hz: "Hz", um: "µm",
+  Cel: "°C",
+  "[degF]": "°F",
+  K: "K",
+  bar: "bar",
+  "%": "%",
+  1: "",
+  "/min": "min⁻¹",
+  "{rpm}": "rpm",
+  "r/min": "rpm",
+  "mm/s": "mm/s",
+  "m/s2": "m/s²",
+  "m3/h": "m³/h",
+  "L/min": "L/min",
+  A: "A",
+  V: "V",
+  W: "W",
+  kW: "kW",
+  Hz: "Hz",
+  um: "µm",
 };
 
 /** A UCUM code as people write it. */
-export const unit = (code) => (code ? UNITS[code] ?? code.replace(/[{}[\]]/g, "") : "");
+export const unit = (code) => (code ? (UNITS[code] ?? code.replace(/[{}[\]]/g, "")) : "");
 
 export const leaf = (path) => path.slice(path.lastIndexOf("/") + 1);
 /** The two nearest segments above a tag: what tells one press from another. */
@@ -81,8 +108,14 @@ export const nearby = (path) => parent(path).split("/").slice(-2).join(" / ");
 export const parent = (path) => (path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "");
 
 const TESTS = {
-  limit_hh: "High-high limit", limit_h: "High limit", limit_l: "Low limit", limit_ll: "Low-low limit",
-  rate: "Rate of change", stuck: "Stuck", silence: "Silent", record: "Unusual",
+  limit_hh: "High-high limit",
+  limit_h: "High limit",
+  limit_l: "Low limit",
+  limit_ll: "Low-low limit",
+  rate: "Rate of change",
+  stuck: "Stuck",
+  silence: "Silent",
+  record: "Unusual",
 };
 
 export const test = (name) => TESTS[name] ?? name;
