@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from psycopg import AsyncConnection
@@ -42,6 +42,12 @@ class Told:
     def __len__(self) -> int:
         return len(self.points)
 
+    def pick(self, where: Mask | slice) -> Self:
+        return type(self)(self.points.pick(where), self.received_us[where], self.stored_us[where], self.states)
+
+    def first(self, n: int) -> Self:
+        return self.pick(slice(0, n))
+
 
 class Page(NamedTuple):
     """Readings in order, and after which one the next page begins; None at the end."""
@@ -75,7 +81,7 @@ class Reader:
         found: list[Told] = []
         room = limit + 1
         async for told in self.stretches(tag_id, start_us, end_us, room, after=after, order=order, as_of_us=as_of_us):
-            found.append(_first(told, room))
+            found.append(told.first(room))
             room -= len(found[-1])
             if room <= 0:
                 break
@@ -146,7 +152,7 @@ class Reader:
             received_us, stored_us = await flush_times(connection, points.flush)
             await self._learn_states(connection, points)
         told = Told(points, received_us, stored_us, self._states)
-        return told if as_of_us is None else _pick(told, stored_us <= as_of_us)
+        return told if as_of_us is None else told.pick(stored_us <= as_of_us)
 
     async def _learn_states(self, connection: AsyncConnection, points: Points) -> None:
         """State texts never change, so each is asked for once."""
@@ -201,14 +207,6 @@ def _beyond(points: Points, after: Key, order: Order) -> Mask:
     return mask
 
 
-def _pick(told: Told, where: Mask | slice) -> Told:
-    return Told(told.points.pick(where), told.received_us[where], told.stored_us[where], told.states)
-
-
-def _first(told: Told, n: int) -> Told:
-    return _pick(told, slice(0, n))
-
-
 def _chain(parts: Sequence[Told], states: Mapping[int, str]) -> Told:
     empty = [np.empty(0, np.int64)]
     return Told(
@@ -223,4 +221,4 @@ def _page(told: Told, limit: int) -> Page:
     if len(told) <= limit:
         return Page(told, None)
     points = told.points
-    return Page(_first(told, limit), Key(int(points.ts[limit - 1]), int(points.seq[limit - 1])))
+    return Page(told.first(limit), Key(int(points.ts[limit - 1]), int(points.seq[limit - 1])))

@@ -1,0 +1,59 @@
+"""What works and what does not: alive, ready to take readings, ready to take and store them."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import Final
+
+from penstock.errors import Unavailable
+from penstock.serve.balance import lag_of
+from penstock.store.accounts import Accounts
+from penstock.store.postgres import Database
+from penstock.stream.port import Stream
+
+ANSWER_S: Final = 2.0
+"""What takes longer to answer is away."""
+STALLED_S: Final = 10.0
+"""With readings in flight, a checkpoint that does not move for this long means that nobody works."""
+
+
+class Pulse:
+    """Asks the parts of the path how they are."""
+
+    def __init__(self, database: Database, stream: Stream) -> None:
+        self._accounts = Accounts(database)
+        self._stream = stream
+        self._moved_s = time.monotonic()
+        self._seen: dict[str, int] = {}
+        self.behind_s = 0.0
+        """How long what is in flight has been waiting without any commit."""
+
+    async def failing_to_take(self) -> dict[str, str]:
+        """Why a reading could not be made durable; empty when it could."""
+        return await _why("stream", self._stream.totals())
+
+    async def failing(self) -> dict[str, str]:
+        """Why a reading could not be made durable and stored; empty when it could."""
+        stream = await self.failing_to_take()
+        store = await _why("store", self._look())
+        stalled = {} if stream or store or self.behind_s < STALLED_S else {"worker": "nobody stores what is in flight"}
+        return stream | store | stalled
+
+    async def _look(self) -> None:
+        books = await self._accounts.shards()
+        lags = lag_of(books, self._stream.identity, await self._stream.totals())
+        seen = {book.shard: book.position for book in books if book.stream == self._stream.identity}
+        now_s = time.monotonic()
+        if seen != self._seen or not any(lags.values()):
+            self._seen, self._moved_s = seen, now_s
+        self.behind_s = now_s - self._moved_s
+
+
+async def _why(part: str, asked: Awaitable[object]) -> dict[str, str]:
+    try:
+        await asyncio.wait_for(asked, ANSWER_S)
+    except Unavailable:
+        return {part: "does not answer"}
+    except TimeoutError:
+        return {part: f"no answer within {ANSWER_S:g} s"}
+    return {}

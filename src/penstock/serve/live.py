@@ -1,0 +1,223 @@
+"""Follows what is committed: into the cache of latest values, and to everyone who listens."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
+from typing import Final
+
+import numpy as np
+
+from penstock.clock import Clock
+from penstock.errors import Unavailable
+from penstock.serve.balance import balance
+from penstock.serve.health import Pulse
+from penstock.serve.hub import Hub, Listener, News, Wish
+from penstock.serve.told import alarm_told, as_json, latest_told
+from penstock.store.accounts import Accounts
+from penstock.store.alarms import Alarms
+from penstock.store.follow import Tail
+from penstock.store.latest import LatestCache, LatestReading, LatestRows, MemoryLatest, newest
+from penstock.store.postgres import Database
+from penstock.stream.port import Stream
+from penstock.telemetry import log
+
+LOOK_S: Final = 0.25
+CONFLATE_S: Final = 0.5
+"""A tag is told of twice a second at most."""
+HEALTH_S: Final = 3.0
+LIFE_S: Final = 900.0
+"""A stream ends after this; whoever listened comes back with its last id, and is asked again who it is."""
+SILENT_S: Final = 10.0
+"""A stream with nothing to say says so."""
+
+
+class Live:
+    """One process's feed."""
+
+    def __init__(self, database: Database, stream: Stream, latest: LatestCache, clock: Clock, pulse: Pulse) -> None:
+        self.hub = Hub()
+        self._tail = Tail(database)
+        self._alarms = Alarms(database)
+        self._accounts = Accounts(database)
+        self._stream = stream
+        self._latest = latest
+        self._conflation = Conflation()
+        self._rates = Rates()
+        self._pulse = pulse
+        self._clock = clock
+        self._own = MemoryLatest()
+        self._follows = False
+        self._generation: str | None = None
+        self._event: int | None = None
+        self._health_due_s = 0.0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Look four times a second until *stop*; whatever was away meanwhile, the newest is told afterwards."""
+        well = True
+        while not stop.is_set():
+            try:
+                await self.look()
+                well = True
+            except Unavailable as error:
+                if well:
+                    log.warning("live updates wait for what is away", why=str(error))
+                well = self._follows = False
+            await _sleep(stop, LOOK_S)
+        self.hub.close()
+
+    async def look(self) -> None:
+        """Take in what was committed since the last look. Raises Unavailable; then the next look begins anew."""
+        now_s = time.monotonic()
+        rows = await (self._tail.look() if self._follows else self._tail.rebuild())
+        self._follows = True
+        if len(rows):
+            await self._own.put(rows)
+            await self._cache(rows)
+            self._conflation.put(newest(rows))
+        self.hub.tell("reading", _told(self._conflation.due(now_s)), now_s)
+        await self._tell_alarms(now_s)
+        if now_s >= self._health_due_s:
+            self._health_due_s = now_s + HEALTH_S
+            await self._mend_cache()
+            await self._tell_health(now_s, rows)
+
+    async def latest(self, paths: Sequence[str]) -> list[LatestReading | None]:
+        """The newest of each path; while the cache is away, what this process itself has followed."""
+        try:
+            return await self._latest.get(paths)
+        except Unavailable:
+            return await self._own.get(paths)
+
+    async def latest_from(self, prefix: str, after: str, limit: int) -> list[LatestReading]:
+        """The newest of tags that begin with *prefix*, likewise."""
+        try:
+            return await self._latest.prefix(prefix, after, limit)
+        except Unavailable:
+            return await self._own.prefix(prefix, after, limit)
+
+    async def _cache(self, rows: LatestRows) -> None:
+        """A cache that is away, or that lost what it had, is filled anew once it is back: see `_mend_cache`."""
+        if self._generation is None:
+            return await self._mend_cache()
+        try:
+            await self._latest.put(rows)
+        except Unavailable as error:
+            self._generation = None
+            log.warning("the cache is away: latest values come from memory meanwhile", why=str(error))
+
+    async def _mend_cache(self) -> None:
+        with suppress(Unavailable):
+            generation = await self._latest.generation()
+            if generation != self._generation:
+                await self._latest.put(await self._tail.rebuild())
+                self._generation = generation
+
+    async def events(self, listener: Listener) -> AsyncIterator[bytes]:
+        """The stream of server-sent events for one listener."""
+        ends_s = time.monotonic() + LIFE_S
+        yield b"retry: 1000\n\n"
+        try:
+            while not listener.closed and time.monotonic() < ends_s:
+                if listener.reset:
+                    listener.reset = False
+                    yield b"event: reset\ndata: {}\n\n"
+                if news := listener.take():
+                    yield self._said(news)
+                yield b"" if await _something(listener, SILENT_S) else b": still here\n\n"
+        finally:
+            self.hub.leave(listener)
+
+    def listen(self, wish: Wish, last_id: str) -> Listener:
+        return self.hub.listen(wish, last_id)
+
+    def _said(self, news: list[News]) -> bytes:
+        readings = [each.data for each in news if each.what == "reading"]
+        parts = [_event(each.what, each.data) for each in news if each.what != "reading"]
+        if readings:
+            parts.append(_event("reading", b"[" + b",".join(readings) + b"]"))
+        last = self.hub.id_of(max(each.number for each in news))
+        return b"".join(parts[:-1]) + b"id: " + last.encode() + b"\n" + parts[-1]
+
+    async def _tell_alarms(self, now_s: float) -> None:
+        if self._event is None:
+            self._event = await self._alarms.newest_event()
+            return
+        changed = await self._alarms.changed(self._event)
+        if changed:
+            self._event = changed[-1].event_no
+            told = [(str(each.alarm_id), each.tag, as_json(alarm_told(each))) for each in changed]
+            self.hub.tell("alarm", told, now_s)
+
+    async def _tell_health(self, now_s: float, rows: LatestRows) -> None:
+        books = await balance(self._accounts, self._stream)
+        failing = await self._pulse.failing()
+        received_per_s, stored_per_s = self._rates.of(now_s, books.received, books.stored)
+        lag_s = _lag_s(rows) if books.in_flight == 0 else max(_lag_s(rows), self._pulse.behind_s)
+        health = {
+            "received_per_s": received_per_s,
+            "stored_per_s": stored_per_s,
+            "lag_s": lag_s,
+            "worker": "worker" not in failing,
+            "failing": failing,
+            "balance": books,
+        }
+        self.hub.tell("health", [("", "", as_json(health))], now_s)
+
+
+class Conflation:
+    """Holds a tag's newest reading back until half a second after its last."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, LatestReading] = {}
+        self._told_s: dict[str, float] = {}
+
+    def put(self, readings: Iterable[LatestReading]) -> None:
+        self._held.update((reading.path, reading) for reading in readings)
+
+    def due(self, now_s: float) -> list[LatestReading]:
+        paths = [path for path in self._held if now_s - self._told_s.get(path, -CONFLATE_S) >= CONFLATE_S]
+        self._told_s.update(dict.fromkeys(paths, now_s))
+        return [self._held.pop(path) for path in paths]
+
+
+class Rates:
+    """Readings a second over the last half minute."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int, int]] = deque(maxlen=10)
+
+    def of(self, now_s: float, received: int, stored: int) -> tuple[float, float]:
+        self._seen.append((now_s, received, stored))
+        then_s, received_then, stored_then = self._seen[0]
+        elapsed_s = max(now_s - then_s, 1e-3)
+        return (received - received_then) / elapsed_s, (stored - stored_then) / elapsed_s
+
+
+def _told(readings: Iterable[LatestReading]) -> list[tuple[str, str, bytes]]:
+    return [(reading.path, reading.path, as_json(latest_told(reading))) for reading in readings]
+
+
+def _event(what: str, data: bytes) -> bytes:
+    return b"event: " + what.encode() + b"\ndata: " + data + b"\n\n"
+
+
+def _lag_s(rows: LatestRows) -> float:
+    """From received to stored, of what came last."""
+    return float(np.median(rows.stored_us - rows.received_us)) / 1e6 if len(rows) else 0.0
+
+
+async def _something(listener: Listener, timeout_s: float) -> bool:
+    try:
+        await asyncio.wait_for(listener.something.wait(), timeout_s)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _sleep(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,74 @@
+"""`/v1/plant`, `/v1/shards`, `/v1/live`: the plant as a whole."""
+
+from typing import Annotated, Any, Final
+
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import HeaderParameter, QueryParameter
+from litestar.response import Stream
+
+from penstock.errors import Undecodable
+from penstock.model.access import ALL_SITES
+from penstock.serve.answers import Listing, PlantAnswer, ShardAnswer
+from penstock.serve.balance import lag_of
+from penstock.serve.desk import seen_paths
+from penstock.serve.given import GivenCaller, GivenDesk, GivenLive, Prefix
+from penstock.serve.hub import Wish
+from penstock.serve.words import prefix_of, rfc3339
+
+TAGS_MAX: Final = 2_000
+
+
+@get("/v1/plant", raises=[])
+async def get_plant(desk: GivenDesk, caller: GivenCaller, started_us: NamedDependency[int]) -> PlantAnswer:
+    """The plant's name, time zone and version, and the sites that the caller sees."""
+    settings = desk.parts.settings.serve
+    sites = [site for site in await desk.registry.sites() if caller.may_read(site)]
+    return PlantAnswer(
+        name=settings.plant, zone=settings.zone, version=desk.parts.version, started=rfc3339(started_us), sites=sites
+    )
+
+
+@get("/v1/shards", raises=[])
+async def list_shards(desk: GivenDesk, caller: GivenCaller) -> Listing[ShardAnswer]:  # whoever may read
+    """How far each shard is committed, and how many readings behind."""
+    stream = desk.parts.stream
+    books = await desk.accounts.shards()
+    lags = lag_of(books, stream.identity, await stream.totals())
+    return Listing(
+        [
+            ShardAnswer(
+                stream=book.stream,
+                shard=book.shard,
+                owner=book.owner if ALL_SITES in caller.sites else None,
+                epoch=book.epoch,
+                position=book.position,
+                committed=book.counted,
+                lag=lags.get(book.shard, 0) if book.stream == stream.identity else 0,
+            )
+            for book in books
+        ]
+    )
+
+
+@get("/v1/live", media_type="text/event-stream", raises=[])
+async def get_live(
+    caller: GivenCaller,
+    live: GivenLive,
+    tag: Annotated[list[str] | None, QueryParameter(description=f"{TAGS_MAX} at most.")] = None,
+    prefix: Prefix = None,
+    last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID", max_length=64)] = None,
+) -> Stream:
+    """Server-sent events: `reading` (a list, each tag twice a second at most), `alarm`, `health`, and `reset`.
+
+    `Last-Event-ID` resumes within 60 s; `reset` says that something was missed: ask anew.
+    """
+    if tag and prefix:
+        raise Undecodable("ask for tags or for a prefix", code="bad_prefix")
+    wish = Wish(caller, frozenset(seen_paths(caller, tag or [], TAGS_MAX)), prefix_of(prefix), bool(tag))
+    listener = live.listen(wish, last_event_id or "")
+    headers: dict[str, Any] = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return Stream(live.events(listener), media_type="text/event-stream", headers=headers)
+
+
+ROUTES: Final = [get_plant, list_shards, get_live]

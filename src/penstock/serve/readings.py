@@ -1,0 +1,145 @@
+"""`/v1/readings`, `/v1/latest`, `/v1/rollups`, `/v1/series`, `/v1/window`: history and the present."""
+
+from typing import Annotated, Final, Literal
+
+from litestar import get
+from litestar.params import QueryParameter
+from litestar.response import Response
+
+from penstock.errors import Undecodable
+from penstock.serve.answers import BinAnswer, Listing, ReadingAnswer, SeriesAnswer, WindowAnswer
+from penstock.serve.desk import prefixes_of, seen_paths
+from penstock.serve.given import (
+    Cursor,
+    GivenCaller,
+    GivenDesk,
+    GivenExports,
+    GivenLive,
+    InOrder,
+    OfInterval,
+    OneTag,
+    Prefix,
+    Time,
+)
+from penstock.serve.series import series, window
+from penstock.serve.told import as_json, bins_told, latest_told, readings_told
+from penstock.serve.words import cursor_of, microseconds, place_of, prefix_of, span
+from penstock.store.latest import LatestReading
+from penstock.store.read import Key
+
+LIMIT_MAX: Final = 10_000
+LATEST_MAX: Final = 1_000
+WINDOW_MAX_S: Final = 86_400
+POINTS_MAX: Final = 5_000
+READINGS: Final = 1_000
+
+
+@get("/v1/readings", raises=[])
+async def list_readings(  # noqa: PLR0913, PLR0917  # each is a word of the query
+    desk: GivenDesk,
+    caller: GivenCaller,
+    exports: GivenExports,
+    tag: OneTag,
+    start: Time = None,
+    end: Time = None,
+    limit: Annotated[
+        int | None, QueryParameter(ge=1, le=2**53, description=f"Default {READINGS}, as JSON {LIMIT_MAX} at most.")
+    ] = None,
+    cursor: Cursor = None,
+    order: InOrder = "asc",
+    as_of: Time = None,
+    format_: Annotated[Literal["json", "csv", "parquet"], QueryParameter(name="format")] = "json",
+) -> Response[Listing[ReadingAnswer]]:
+    """A tag's readings, sorted by (ts, seq), start inclusive, end exclusive. As CSV or Parquet: all of the range."""
+    found = await desk.tag(caller, tag)
+    start_us, end_us = span(start, end)
+    after = None if cursor is None else Key(*place_of(cursor, tuple[int, int]))
+    as_of_us = None if as_of is None else microseconds(as_of, "as_of")
+    if format_ != "json":
+        stretches = desk.reader.stretches(
+            found.tag_id, start_us, end_us, exports.stretch, after=after, order=order, as_of_us=as_of_us
+        )
+        return await exports.response(format_, found.path, stretches, limit)
+    if limit is not None and limit > LIMIT_MAX:
+        raise Undecodable(f"limit is {LIMIT_MAX} at most", code="bad_limit")
+    page = await desk.reader.readings(
+        found.tag_id, start_us, end_us, limit or READINGS, after=after, order=order, as_of_us=as_of_us
+    )
+    listing = Listing(readings_told(found.path, page.told), page.next and cursor_of(*page.next))
+    return Response(as_json(listing), media_type="application/json")  # type: ignore[arg-type]  # encoded already
+
+
+@get("/v1/latest", raises=[])
+async def latest(  # noqa: PLR0913, PLR0917  # each is a word of the query
+    caller: GivenCaller,
+    live: GivenLive,
+    tag: Annotated[list[str] | None, QueryParameter(description=f"{LATEST_MAX} at most.")] = None,
+    prefix: Prefix = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = LIMIT_MAX,
+    cursor: Cursor = None,
+) -> Listing[ReadingAnswer]:
+    """The newest reading of each tag, by (ts, seq): of these tags, or of all that begin with prefix."""
+    if tag:
+        found = await live.latest(seen_paths(caller, tag, LATEST_MAX))
+        return Listing([latest_told(reading) for reading in found if reading is not None])
+    after = "" if cursor is None else place_of(cursor, tuple[str])[0]
+    page: list[LatestReading] = []
+    for each in prefixes_of(caller, prefix_of(prefix)):
+        page += await live.latest_from(each, after, limit + 1 - len(page))
+        if len(page) > limit:
+            return Listing([latest_told(reading) for reading in page[:limit]], cursor_of(page[limit - 1].path))
+    return Listing([latest_told(reading) for reading in page])
+
+
+@get("/v1/rollups", raises=[])
+async def rollups(  # noqa: PLR0913, PLR0917  # each is a word of the query
+    desk: GivenDesk,
+    caller: GivenCaller,
+    tag: OneTag,
+    start: Time = None,
+    end: Time = None,
+    interval: OfInterval = "1m",
+    limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = 1_000,
+    cursor: Cursor = None,
+) -> Listing[BinAnswer]:
+    """Good and uncertain values by UTC-aligned interval; a late reading restates its interval."""
+    found = await desk.tag(caller, tag)
+    start_us, end_us = span(start, end)
+    if cursor is not None:
+        start_us = max(start_us, place_of(cursor, tuple[int])[0])
+    page = await desk.rollups.read(found.tag_id, start_us, end_us, interval, limit)
+    return Listing(bins_told(page.bins), None if page.next_us is None else cursor_of(page.next_us))
+
+
+@get("/v1/series", raises=[])
+async def chart(  # noqa: PLR0913, PLR0917  # each is a word of the query
+    desk: GivenDesk,
+    caller: GivenCaller,
+    tag: OneTag,
+    start: Time = None,
+    end: Time = None,
+    points: Annotated[int, QueryParameter(ge=1, le=POINTS_MAX)] = 600,
+) -> SeriesAnswer:
+    """Least, greatest and last of about `points` intervals, for a chart. Without times: the last hour."""
+    found = await desk.tag(caller, tag)
+    end_us = desk.parts.clock.now_us() + 1 if end is None else microseconds(end, "end")
+    start_us = end_us - 3_600_000_000 if start is None else microseconds(start, "start")
+    if start_us > end_us:
+        raise Undecodable("start is after end", code="bad_range")
+    return await series(desk.reader, desk.rollups, found.tag_id, found.path, (start_us, end_us), points)
+
+
+@get("/v1/window", raises=[])
+async def last_minutes(
+    desk: GivenDesk,
+    caller: GivenCaller,
+    tag: OneTag,
+    seconds: Annotated[float, QueryParameter(gt=0, le=WINDOW_MAX_S)] = 300.0,
+) -> WindowAnswer:
+    """Count, extremes, mean, deviation and rate of change over the last seconds; good and uncertain values only."""
+    found = await desk.tag(caller, tag)
+    now_us = desk.parts.clock.now_us()
+    return window(await desk.reader.points(found.tag_id, now_us - int(seconds * 1e6), now_us + 1))
+
+
+ROUTES: Final = [list_readings, latest, rollups, chart, last_minutes]

@@ -1,0 +1,95 @@
+"""A tag's course over hours or years, light enough for a chart; and its last minutes in figures."""
+
+import math
+from typing import Final
+
+import numpy as np
+
+from penstock.model.quality import is_bad
+from penstock.serve.answers import SeriesAnswer, SeriesPoint, WindowAnswer
+from penstock.serve.words import rfc3339_all
+from penstock.store.pack import Points
+from penstock.store.read import Reader
+from penstock.store.rollups import HOUR_US, MINUTE_US, Bins, Interval, Rollups, bins_of, merge
+
+READINGS_MAX: Final = 500_000
+"""Readings that a chart is drawn from; of more, the rollups by the minute."""
+BINS_MAX: Final = 20_000
+
+
+async def series(  # noqa: PLR0913, PLR0917  # a chart's frame
+    reader: Reader, rollups: Rollups, tag_id: int, path: str, span_us: tuple[int, int], points: int
+) -> SeriesAnswer:
+    """Least, greatest and last of each of about *points* intervals; every reading where there are fewer."""
+    start_us, end_us = span_us
+    width_us = max(1, (end_us - start_us) // points)
+    source = await _source(reader, tag_id, start_us, end_us, width_us)
+    if source is not None:
+        page = await rollups.read(tag_id, start_us, end_us, source, BINS_MAX)
+        bins = merge([_widen(page.bins, width_us)])
+        return SeriesAnswer(tag=path, source=f"rollup_{source}", bin_s=width_us / 1e6, items=_bin_points(bins))
+    found = await reader.points(tag_id, start_us, end_us)
+    texts = await reader.texts(found)
+    if len(found) <= points:
+        return SeriesAnswer(tag=path, source="readings", bin_s=0.0, items=_each(found, texts))
+    if texts:
+        last = _last_of_bins(found, width_us)
+        return SeriesAnswer(tag=path, source="readings", bin_s=width_us / 1e6, items=_each(found.pick(last), texts))
+    items = _bin_points(bins_of(found, width_us))
+    return SeriesAnswer(tag=path, source="readings", bin_s=width_us / 1e6, items=items)
+
+
+async def _source(reader: Reader, tag_id: int, start_us: int, end_us: int, width_us: int) -> Interval | None:
+    """Which rollup is fine enough; None: the readings themselves."""
+    if width_us >= HOUR_US:
+        return "1h"
+    if width_us >= MINUTE_US or await reader.count(tag_id, start_us, end_us) > READINGS_MAX:
+        return "1m"
+    return None
+
+
+def window(points: Points) -> WindowAnswer:
+    """Count, least, greatest, mean, deviation (of the sample), change a second and last, of *points*."""
+    good = points.pick(~is_bad(points.quality) & ~np.isnan(points.value))
+    value, n = good.value, len(good)
+    if not n:
+        return WindowAnswer(count=0)
+    elapsed_s = float(good.ts[-1] - good.ts[0]) / 1e6
+    with np.errstate(over="ignore", invalid="ignore"):
+        return WindowAnswer(
+            count=n,
+            min=float(value.min()),
+            max=float(value.max()),
+            mean=_finite(value.mean()),
+            std=_finite(value.std(ddof=1)) if n > 1 else 0.0,
+            rate_per_s=_finite((value[-1] - value[0]) / elapsed_s) if elapsed_s else None,
+            last=float(value[-1]),
+        )
+
+
+def _finite(figure: float) -> float | None:
+    return float(figure) if math.isfinite(figure) else None
+
+
+def _widen(bins: Bins, width_us: int) -> Bins:
+    return Bins(
+        bins.t // width_us * width_us, bins.n, bins.lo, bins.hi, bins.total, bins.last_ts, bins.last_seq, bins.last
+    )
+
+
+def _bin_points(bins: Bins) -> list[SeriesPoint]:
+    columns = (rfc3339_all(bins.t), bins.lo.tolist(), bins.hi.tolist(), bins.last.tolist())
+    return [SeriesPoint(ts=ts, min=lo, max=hi, last=last) for ts, lo, hi, last in zip(*columns, strict=True)]
+
+
+def _each(points: Points, texts: dict[int, str]) -> list[SeriesPoint]:
+    shown = np.where(is_bad(points.quality), np.nan, points.value).tolist()
+    values = [None if value != value else value for value in shown]  # noqa: PLR0124  # NaN
+    states = [texts.get(number) for number in points.state.tolist()]
+    columns = zip(rfc3339_all(points.ts), values, states, strict=True)
+    return [SeriesPoint(ts=ts, min=value, max=value, last=value, state=state) for ts, value, state in columns]
+
+
+def _last_of_bins(points: Points, width_us: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    bins = points.ts // width_us
+    return np.append(bins[1:] != bins[:-1], True)

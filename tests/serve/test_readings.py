@@ -1,0 +1,157 @@
+"""Readings come back as they went in, in order, page by page, and as they were known at a time."""
+
+import csv
+import io
+import math
+import struct
+from pathlib import Path
+
+import duckdb
+import httpx
+import pytest
+from make import R
+from serve.plant import NOW_US, Plant, T
+
+S = 1_000_000
+AWKWARD = [-0.0, 0.1 + 0.2, 5e-324, 1.7976931348623157e308, -2.5, 1e22, 123456789.123456789]
+
+
+async def get(client: httpx.AsyncClient, path: str, **query: object) -> dict:
+    answer = await client.get(path, params={key: value for key, value in query.items() if value is not None})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def pages(client: httpx.AsyncClient, path: str, **query: object) -> list[dict]:
+    items, cursor = [], None
+    while True:
+        page = await get(client, path, cursor=cursor, **query)
+        items += page["items"]
+        if (cursor := page["next"]) is None:
+            return items
+
+
+def bits(value: float) -> bytes:
+    return struct.pack(">d", value)
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_values_come_back_to_the_bit(plant: Plant, client: httpx.AsyncClient, sealed: bool) -> None:
+    await plant.store(*(R(T, NOW_US - 60 * S + i, value, seq=i) for i, value in enumerate(AWKWARD)))
+    if sealed:
+        await plant.seal()
+    items = (await get(client, "/v1/readings", tag=T))["items"]
+    assert [bits(item["value"]) for item in items] == [bits(value) for value in AWKWARD]
+    assert items[0]["ts"] == "2026-09-21T14:12:20.000000Z"
+    assert items[0] | {"received_ts": 0, "stored_ts": 0} == {
+        "tag": T, "ts": items[0]["ts"], "value": -0.0, "state": None, "quality": "good", "seq": 0,
+        "received_ts": 0, "stored_ts": 0,
+    }  # fmt: skip
+    assert items[0]["received_ts"] == "2026-09-21T14:13:20.000000Z"
+
+
+async def test_states_and_bad_quality_come_back(plant: Plant, client: httpx.AsyncClient) -> None:
+    await plant.store(
+        R("lyon/press/mode", NOW_US - 2, state="RUNNING"),
+        R("lyon/press/mode", NOW_US - 1, state="DOWN", quality=0x40000000),
+        R(T, NOW_US - 1, None, quality=0x80000000),
+        R(T, NOW_US, 1.0, quality=0x40920000),
+    )
+    items = (await get(client, "/v1/readings", tag="lyon/press/mode"))["items"]
+    assert [(item["state"], item["quality"], item["value"]) for item in items] == [
+        ("RUNNING", "good", None),
+        ("DOWN", "uncertain", None),
+    ]
+    items = (await get(client, "/v1/readings", tag=T))["items"]
+    assert [(item["value"], item["quality"]) for item in items] == [(None, "bad"), (1.0, 0x40920000)]
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_pages_join_to_the_whole_over_packs_and_chunks(
+    plant: Plant, client: httpx.AsyncClient, order: str
+) -> None:
+    rising = [R(T, NOW_US - 40 * S + i // 2 * S, float(i), seq=i % 2) for i in range(60)]
+    for start in range(0, 60, 12):
+        await plant.store(*rising[start : start + 12])
+        if start < 36:
+            await plant.seal()
+    await plant.store(R(T, NOW_US - 40 * S + 5, -1.0))  # late, into the midst
+    items = await pages(client, "/v1/readings", tag=T, limit=7, order=order)
+    expected = sorted([(r.ts, r.seq or 0) for r in rising] + [(NOW_US - 40 * S + 5, 0)], reverse=order == "desc")
+    assert len(items) == 61
+    values = [item["value"] for item in items]
+    keys = {r.value: (r.ts, r.seq) for r in rising} | {-1.0: (NOW_US - 40 * S + 5, 0)}
+    assert [keys[value] for value in values] == expected
+
+
+async def test_start_is_inclusive_and_end_exclusive(plant: Plant, client: httpx.AsyncClient) -> None:
+    await plant.store(*(R(T, NOW_US - i * S, float(i)) for i in range(5)))
+    items = (await get(client, "/v1/readings", tag=T, start=NOW_US - 3 * S, end="2026-09-21T14:13:19+00:00"))["items"]
+    assert [item["value"] for item in items] == [3.0, 2.0]
+    items = (await get(client, "/v1/readings", tag=T, start="2026-09-21T16:13:17+02:00"))["items"]
+    assert [item["value"] for item in items] == [3.0, 2.0, 1.0, 0.0]
+
+
+async def test_as_of_leaves_out_what_was_stored_later(plant: Plant, client: httpx.AsyncClient) -> None:
+    await plant.store(R(T, NOW_US, 1.0))
+    await plant.seal()
+    (first,) = (await get(client, "/v1/readings", tag=T))["items"]
+    await plant.store(R(T, NOW_US - S, 2.0), R(T, NOW_US + S, 3.0))
+    known = (await get(client, "/v1/readings", tag=T, as_of=first["stored_ts"]))["items"]
+    assert known == [first]
+    assert len((await get(client, "/v1/readings", tag=T))["items"]) == 3
+
+
+async def test_csv_and_parquet_hold_the_same_readings(plant: Plant, client: httpx.AsyncClient, tmp_path: Path) -> None:
+    readings = [R(T, NOW_US - 60 * S + i, value) for i, value in enumerate(AWKWARD)]
+    await plant.store(*readings, R(T, NOW_US, None, quality=0x80000000))
+    answer = await client.get("/v1/readings", params={"tag": T, "format": "csv"})
+    assert "attachment" in answer.headers["content-disposition"]
+    table = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [bits(float(row["value"])) for row in table[:-1]] == [bits(value) for value in AWKWARD]
+    assert (table[-1]["value"], table[-1]["quality"], table[0]["seq"]) == ("", "bad", "")
+    answer = await client.get("/v1/readings", params={"tag": T, "format": "parquet"})
+    file = tmp_path / "out.parquet"
+    file.write_bytes(answer.content)
+    rows = duckdb.sql(f"select tag, epoch_us(ts), value, seq from '{file}'").fetchall()
+    assert [bits(row[2]) for row in rows[:-1]] == [bits(value) for value in AWKWARD]
+    assert rows[0][:2] == (T, NOW_US - 60 * S)
+    assert rows[-1][2:] == (None, None)
+
+
+async def test_rollups_are_the_same_hot_sealed_and_with_late_readings(plant: Plant, client: httpx.AsyncClient) -> None:
+    minute = NOW_US // (60 * S) * 60 * S
+    await plant.store(R(T, minute + S, 1.0), R(T, minute + 2 * S, 5.0), R(T, minute + 61 * S, 7.0))
+    await plant.store(R(T, minute + 3 * S, 99.0, quality=0x80000000), R(T, minute + 4 * S, 3.0, quality=0x40000000))
+    hot = (await get(client, "/v1/rollups", tag=T))["items"]
+    assert [tuple(item.values())[1:] for item in hot] == [(3, 1.0, 5.0, 3.0, 3.0), (1, 7.0, 7.0, 7.0, 7.0)]
+    await plant.seal()
+    assert (await get(client, "/v1/rollups", tag=T))["items"] == hot
+    await plant.store(R(T, minute + 5 * S, -1.0))
+    mixed = await pages(client, "/v1/rollups", tag=T, limit=1)
+    assert [tuple(item.values())[1:] for item in mixed] == [(4, -1.0, 5.0, 2.0, -1.0), (1, 7.0, 7.0, 7.0, 7.0)]
+    (day,) = (await get(client, "/v1/rollups", tag=T, interval="1d"))["items"]
+    assert (day["ts"], day["count"], day["max"], day["last"]) == ("2026-09-21T00:00:00.000000Z", 5, 7.0, 7.0)
+
+
+async def test_a_series_keeps_the_extremes(plant: Plant, client: httpx.AsyncClient) -> None:
+    await plant.store(*(R(T, NOW_US - (2_000 - i) * S, 500.0 if i == 777 else math.sin(i)) for i in range(2_000)))
+    span = {"start": NOW_US - 2_000 * S, "end": NOW_US}
+    light = await get(client, "/v1/series", tag=T, points=100, **span)
+    assert light["source"] == "readings"
+    assert 100 <= len(light["items"]) <= 101
+    assert max(item["max"] for item in light["items"]) == 500.0
+    await plant.seal()
+    coarse = await get(client, "/v1/series", tag=T, points=10, **span)
+    assert coarse["source"] == "rollup_1m"
+    assert max(item["max"] for item in coarse["items"]) == 500.0
+    assert (await get(client, "/v1/series", tag=T, points=5_000, **span))["bin_s"] == 0.0
+
+
+async def test_a_window_sums_up_the_last_minutes(plant: Plant, client: httpx.AsyncClient) -> None:
+    await plant.store(R(T, NOW_US - 400 * S, 100.0), R(T, NOW_US - 10 * S, 2.0), R(T, NOW_US, 4.0))
+    window = await get(client, "/v1/window", tag=T, seconds=300)
+    assert window == {
+        "count": 2, "min": 2.0, "max": 4.0, "mean": 3.0, "std": math.sqrt(2), "rate_per_s": 0.2, "last": 4.0,
+    }  # fmt: skip
+    assert (await get(client, "/v1/window", tag=T, seconds=1))["count"] == 1
