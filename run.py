@@ -22,7 +22,10 @@ def main(words):
         sys.exit(f"Penstock needs Python 3.11 or newer; this is {sys.version.split()[0]}. Mend: python3.11 run.py")
     testing = words[:1] in (["test"], ["prove"])
     prepare("requirements-test.lock" if testing else "requirements.lock")
-    commands = {"test": ["-m", "pytest"], "prove": [str(HERE / "proofs" / "all.py")]}
+    commands = {
+        "test": ["-m", "pytest", "-n", "auto", "--dist", "loadfile"],
+        "prove": [str(HERE / "proofs" / "all.py")],
+    }
     command = commands[words.pop(0)] if testing else ["-m", "penstock"]
     if testing:
         os.chdir(HERE)
