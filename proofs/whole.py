@@ -15,8 +15,9 @@ from pathlib import Path
 class Plant:
     """Runs on one port for its whole life, so that senders can go on sending."""
 
-    def __init__(self, data: Path, *options: str) -> None:
+    def __init__(self, data: Path, *options: str, **environment: str) -> None:
         self.data, self.options = data, options
+        self.environment = os.environ | environment
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.key = ""
@@ -32,14 +33,19 @@ class Plant:
     def start(self, timeout_s: float = 60) -> None:
         """Start, and wait until a reading could be accepted and stored."""
         command = ["up", "--data", str(self.data), "--port", str(self.port), "--no-simulate", "--no-browser", "--json"]
-        log = (self.data.parent / f"{self.data.name}.log").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "penstock", *command, *self.options], stdout=subprocess.PIPE, stderr=log
-        )
+        log = self.data.parent / f"{self.data.name}.log"
+        with log.open("ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "penstock", *command, *self.options],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=self.environment,
+            )
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        with self.process.stdout as said:
+            line = said.readline()
         if not line:
-            raise RuntimeError(f"penstock up ended: {Path(log.name).read_text()[-2000:]}")
+            raise RuntimeError(f"penstock up ended: {log.read_text()[-2000:]}")
         self.key = json.loads(line)["api_key"] or self.key
         self.wait_ready(timeout_s)
 
@@ -73,11 +79,7 @@ class Plant:
         assert self.process is not None
         family = {self.process.pid: command_of(self.process.pid)}
         while True:
-            more = {
-                pid: command_of(pid)
-                for pid, parent in parents().items()
-                if parent in family and pid not in family
-            }
+            more = {pid: command_of(pid) for pid, parent in parents().items() if parent in family and pid not in family}
             if not more:
                 return dict(reversed(family.items()))
             family |= more

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+import make
 from penstock.store.embedded import EmbeddedPostgres
 from penstock.store.migrate import migrate
 
@@ -61,3 +62,12 @@ def _database(server: EmbeddedPostgres, origin: str) -> Iterator[str]:
 
 def database_url(server: EmbeddedPostgres, name: str) -> str:
     return server.url.rpartition("/")[0] + f"/{name}"
+
+
+@pytest.fixture(scope="session")
+def real_series(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Files of real series where PENSTOCK_REAL_DATA names a folder of them; a few made ones elsewhere."""
+    folder = os.environ.get("PENSTOCK_REAL_DATA")
+    if folder:
+        return sorted(Path(folder).rglob("*.csv"))
+    return make.series(tmp_path_factory.mktemp("series"))

@@ -1,6 +1,7 @@
 """Readings, batches, entries and tags in one line each."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -80,3 +81,26 @@ def columns(*readings: tuple[int, int, float, int, int, int]) -> Columns:
 def _coded(texts: Sequence[str | None]) -> tuple[tuple[str, ...], list[int]]:
     known = {text: i for i, text in enumerate(dict.fromkeys(text for text in texts if text is not None))}
     return tuple(known), [NO_TEXT if text is None else known[text] for text in texts]
+
+
+def series(folder: Path) -> list[Path]:
+    """Two files as plants keep them: one series, with a time that comes twice; and a wide one, behind semicolons."""
+    rng = np.random.default_rng(3)
+    one, wide = folder / "pump" / "load.csv", folder / "loop" / "run-1.csv"
+    lines = [
+        f"2024-03-01 {h:02}:{m:02}:00,{v!r}"
+        for (h, m), v in zip(_times(400), rng.normal(70, 3, 400).tolist(), strict=True)
+    ]
+    one.parent.mkdir()
+    one.write_text("\n".join(["timestamp,value", *lines, lines[-1].rpartition(",")[0] + ",-0.0"]) + "\n")
+    rows = [
+        f"2024-03-02 {h:02}:{m:02}:00;{a!r};{b!r};0.0"
+        for (h, m), (a, b) in zip(_times(300), rng.normal(0, 1, (300, 2)).tolist(), strict=True)
+    ]
+    wide.parent.mkdir()
+    wide.write_text("\n".join(["datetime;Current;Volume Flow RateRMS;anomaly", *rows]) + "\n")
+    return [one, wide]
+
+
+def _times(count: int) -> list[tuple[int, int]]:
+    return [divmod(minute, 60) for minute in range(count)]

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from penstock.children import Child
 from penstock.clock import SystemClock
-from penstock.compose import Front, front
+from penstock.compose.front import Front, front
 from penstock.datadir import Instance, held, leave_note
 from penstock.door.keys import Keyring, create_key, create_link, login_url, make_key
 from penstock.door.port import KeyStore
@@ -164,7 +164,8 @@ def _tell(served: Front, first: str, link: str, options: Options) -> None:
 
 def _first_reading(url: str, key: str) -> str:
     reading = '{"tag": "plant/line/machine/temperature", "ts": "\'$(date -u +%FT%TZ)\'", "value": 21.5}'
-    return f"send a reading: curl {url}/v1/readings -H 'X-API-Key: {key}' -H 'Content-Type: application/json' -d '{reading}'"
+    headers = f"-H 'X-API-Key: {key}' -H 'Content-Type: application/json'"
+    return f"send a reading: curl {url}/v1/readings {headers} -d '{reading}'"
 
 
 def _has_screen() -> bool:

@@ -1,4 +1,4 @@
-"""The words of the command line, each a few lines into what does the work."""
+"""The words of the command line, each a few lines into what does the work, imported when the word is used."""
 
 from typing import Annotated
 

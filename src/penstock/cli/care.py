@@ -11,18 +11,16 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from penstock.bench import Load, measure
 from penstock.cli.loop import run_loop
 from penstock.cli.options import Data, Json, given
 from penstock.cli.show import instance, show
-from penstock.compose import log_folder
-from penstock.doctor import all_well, as_table, run_doctor
 from penstock.settings import read_settings
-from penstock.store import backup as store_backup
 
 
 def doctor(data: Data = None, as_json: Json = False) -> None:
     """Say what is wrong with the set-up, and how to mend it."""
+    from penstock.doctor import all_well, as_table, run_doctor
+
     checks = run_doctor(read_settings(**given(data=data)))
     if as_json:
         show([asdict(one) for one in checks], as_json=True)
@@ -34,10 +32,13 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
 def backup(target: Annotated[Path, typer.Argument(help="A directory, or FILE.tar.zst.")], data: Data = None) -> None:
     """Copy a running plant's data directory, consistently, without stopping it."""
+    from penstock.compose.adapters import log_folder
+    from penstock.store.backup import back_up
+
     settings = read_settings(**given(data=data))
     with _Told("backup") as told:
         store_url = instance(settings.data).store_url
-        run_loop(store_backup.back_up(settings.data, store_url, target, told, log=log_folder(settings) / "log.db"))
+        run_loop(back_up(settings.data, store_url, target, told, log=log_folder(settings) / "log.db"))
     typer.echo(f"written to {target}; restore with: penstock restore {target} --data EMPTY-DIRECTORY")
 
 
@@ -46,8 +47,10 @@ def restore(
     data: Annotated[Path, typer.Option(help="An empty directory.")],
 ) -> None:
     """Make a data directory from a backup."""
+    from penstock.store.backup import restore as restore_from
+
     with _Told("restore") as told:
-        run_loop(store_backup.restore(source, data, told))
+        run_loop(restore_from(source, data, told))
     typer.echo(f"restored; start it with: penstock up --data {data}")
 
 
@@ -79,6 +82,8 @@ def bench(  # noqa: PLR0913, PLR0917  # one option each
     as_json: Json = False,
 ) -> None:
     """Send an open-loop load to the running plant: latency from the scheduled send to the committed row, and CPU."""
+    from penstock.bench import Load, measure
+
     found = instance(data)
     note = {"pid": found.pid, "url": found.url, "store_url": found.store_url, "api_key": found.api_key}
     load = Load(rate=rate, seconds=seconds, batch=batch, tags=tags, run=f"{time.time():.0f}")

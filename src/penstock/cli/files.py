@@ -2,21 +2,20 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from penstock.cli.loop import run_loop
 from penstock.cli.options import Data, Json
 from penstock.cli.show import instance, show_one
-from penstock.client import Client
 from penstock.datadir import Instance
 from penstock.errors import Rejected
-from penstock.replay import ReplayOptions, Summary
-from penstock.replay import replay as send_files
-from penstock.replay.table import Key, Reads
-from penstock.score import score_file
 from penstock.settings import read_settings
+
+if TYPE_CHECKING:
+    from penstock.replay import ReplayOptions, Summary
+    from penstock.replay.table import Key
 
 
 def replay(  # noqa: PLR0913, PLR0917  # one option each
@@ -34,9 +33,12 @@ def replay(  # noqa: PLR0913, PLR0917  # one option each
     Long files have columns `ts,tag,value`; wide ones a column a tag. Tags of files that name none are
     `PREFIX/FOLDER/FILE[/COLUMN]`.
     """
+    from penstock.replay import ReplayOptions
+    from penstock.replay.table import Reads
+
     if key not in {"time", "row"}:
         raise typer.BadParameter("time or row", param_hint="--key")
-    options = ReplayOptions(Reads(zone, tag_prefix, wide, cast(Key, key)), _speed(speed))
+    options = ReplayOptions(Reads(zone, tag_prefix, wide, cast("Key", key)), _speed(speed))
     found = instance(data)
     show = not as_json and sys.stderr.isatty()
     summary = run_loop(_replay(found, files, options, data or read_settings().data, show=show))
@@ -53,7 +55,10 @@ def replay(  # noqa: PLR0913, PLR0917  # one option each
         raise typer.Exit(1)
 
 
-async def _replay(found: Instance, files: list[Path], options: ReplayOptions, data: Path, *, show: bool) -> Summary:
+async def _replay(found: Instance, files: list[Path], options: "ReplayOptions", data: Path, *, show: bool) -> "Summary":
+    from penstock.client import Client
+    from penstock.replay import replay as send_files
+
     async with Client(found.url, found.api_key, ca=found.ca) as client:
         return await send_files(client, files, options, data, show=show)
 
@@ -75,6 +80,8 @@ def score(
     tags: Annotated[Path | None, typer.Option(help="CSV: tag,kind,unit,interval_s.", exists=True)] = None,
 ) -> None:
     """Run the pipeline's own detectors over a file: no network, no database, the same result every time."""
+    from penstock.score import score_file
+
     if learn is not None and learn < 0:
         raise Rejected("--learn is a number of seconds, 0 or more")
     score_file(file, out, learn, tags)

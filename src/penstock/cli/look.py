@@ -89,14 +89,14 @@ def alarms(
     """List alarms, the newest first."""
     with client(data) as plant:
         found = plant.get("/v1/alarms", state=state, tag=tag)["items"]
-    show(found, as_json=as_json, columns=("alarm_id", "priority", "state", "tag", "raised_at", "because"))
+    show(found, as_json=as_json, columns=("id", "priority", "state", "tag", "raised_at", "because"))
 
 
 def quarantine(data: Data = None, as_json: Json = False) -> None:
     """List readings that broke their tag's contract, each with its reason."""
     with client(data) as plant:
         found = plant.get("/v1/quarantine")["items"]
-    show(found, as_json=as_json, columns=("quarantine_id", "tag", "ts", "reason", "detail", "at"))
+    show(found, as_json=as_json, columns=("id", "tag", "ts", "reason", "detail", "at"))
 
 
 def _pages(plant: Any, path: str, **query: object) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run`, on uvloop where there is one."""
     if sys.platform == "win32":
         return asyncio.run(work)
-    import uvloop  # noqa: PLC0415  # there is none for Windows
+    import uvloop  # there is none for Windows
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)

@@ -6,26 +6,22 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from penstock.cli.loop import run_loop
 from penstock.cli.options import Data, Json
 from penstock.cli.show import client, instance, show, show_one
-from penstock.client import Client
 from penstock.clock import SystemClock
 from penstock.datadir import held, read_note
-from penstock.door.keys import create_key, make_key
 from penstock.errors import Misconfigured
 from penstock.model.access import ALL_SITES, Key, Role
 from penstock.settings import read_settings
-from penstock.store.access import Access
-from penstock.store.embedded import EmbeddedPostgres
-from penstock.store.migrate import migrate, reader_url
-from penstock.store.postgres import Database
-from penstock.tagsheet import export_tags, import_tags
-from penstock.up import new_link
+
+if TYPE_CHECKING:
+    from penstock.client import Client
+    from penstock.store.access import Access
 
 keys = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 tags = typer.Typer(help="List tags; import and export how they are configured.", no_args_is_help=True)
@@ -44,6 +40,8 @@ def create(  # noqa: PLR0913, PLR0917  # one option each
     as_json: Json = False,
 ) -> None:
     """Make a key and print it, this once."""
+    from penstock.door.keys import create_key, make_key
+
     made = make_key(
         SystemClock(),
         name=name,
@@ -104,17 +102,23 @@ def list_tags(
 @tags.command("export")
 def export(file: Annotated[Path, typer.Argument(help="The CSV file to write.")], data: Data = None) -> None:
     """Write how every tag is configured to a CSV file, to be edited in a spreadsheet."""
+    from penstock.tagsheet import export_tags
+
     typer.echo(f"{run_loop(_with_client(data, lambda plant: export_tags(plant, file)))} tags written to {file}")
 
 
 @tags.command("import")
 def import_(file: Annotated[Path, typer.Argument(help="The CSV file to read.")], data: Data = None) -> None:
     """Configure tags from a CSV file; what an empty cell leaves out is unset."""
+    from penstock.tagsheet import import_tags
+
     typer.echo(f"{run_loop(_with_client(data, lambda plant: import_tags(plant, file)))} tags configured")
 
 
 def login(data: Data = None) -> None:
     """Print a new link to the page, valid for ten minutes and one use."""
+    from penstock.up import new_link
+
     found = instance(data)
     typer.echo(run_loop(new_link(found.url, found.store_url, found.api_key)))
 
@@ -124,6 +128,8 @@ def sql(
     data: Data = None,
 ) -> None:
     """Print a URL by which BI tools read the history with SQL; it can change nothing."""
+    from penstock.store.migrate import reader_url
+
     url = run_loop(reader_url(instance(data).store_url))
     if not psql:
         typer.echo(url)
@@ -137,6 +143,9 @@ def sql(
 @contextmanager
 def _store_url(data: Path | None) -> Iterator[str]:
     """The database of the plant that runs, or, when none runs, started for as long as we need it."""
+    from penstock.store.embedded import EmbeddedPostgres
+    from penstock.store.migrate import migrate
+
     settings = read_settings(**({} if data is None else {"data": data}))
     note = read_note(settings.data)
     if note is not None:
@@ -149,13 +158,18 @@ def _store_url(data: Path | None) -> Iterator[str]:
             yield server.url
 
 
-async def _with_client(data: Path | None, do: Callable[[Client], Awaitable[T]]) -> T:
+async def _with_client(data: Path | None, do: "Callable[[Client], Awaitable[T]]") -> T:
+    from penstock.client import Client
+
     found = instance(data)
     async with Client(found.url, found.api_key, ca=found.ca) as plant:
         return await do(plant)
 
 
-async def _with_access(url: str, ask: Callable[[Access], Awaitable[T]]) -> T:
+async def _with_access(url: str, ask: "Callable[[Access], Awaitable[T]]") -> T:
+    from penstock.store.access import Access
+    from penstock.store.postgres import Database
+
     database = Database(url, application="keys", connections_max=2)
     await database.open()
     try:

@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,12 +13,11 @@ from penstock.children import end_with_parent
 from penstock.cli.loop import run_loop
 from penstock.cli.options import Data, Json, given
 from penstock.cli.show import instance
-from penstock.client import Client
-from penstock.compose import work as run_worker
 from penstock.datadir import Instance
 from penstock.settings import Settings, read_settings
-from penstock.simulate import PlantOptions, read_faults, run_plant
-from penstock.up import Options, run_up
+
+if TYPE_CHECKING:
+    from penstock.simulate import PlantOptions
 
 
 def up(  # noqa: PLR0913, PLR0917  # one option each
@@ -43,6 +42,8 @@ def up(  # noqa: PLR0913, PLR0917  # one option each
 
 def start(wanted: dict[str, Any], **options: Any) -> None:
     """Read the settings and run until told to stop."""
+    from penstock.up import Options, run_up
+
     run_loop(run_up(read_settings(**wanted), Options(**options)))
 
 
@@ -51,6 +52,8 @@ def work(
     handed: Annotated[bool, typer.Option(hidden=True, help="Settings come as JSON on standard input.")] = False,
 ) -> None:
     """Run only the worker: take readings from the stream, judge them, store them."""
+    from penstock.compose.worker import work as run_worker
+
     if handed:
         told = json.load(sys.stdin)
         settings = Settings.model_validate_json(json.dumps(told["settings"]))
@@ -69,6 +72,8 @@ def simulate(  # noqa: PLR0913, PLR0917  # one option each
     parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process does.")] = None,
 ) -> None:
     """Send the readings of a simulated plant to the one that runs here: daily rhythm, shifts, maintenance, faults."""
+    from penstock.simulate import PlantOptions, read_faults
+
     if parent is not None:
         end_with_parent(parent)
     options = PlantOptions(
@@ -77,7 +82,10 @@ def simulate(  # noqa: PLR0913, PLR0917  # one option each
     run_loop(_simulate(instance(data), options))
 
 
-async def _simulate(found: Instance, options: PlantOptions) -> None:
+async def _simulate(found: Instance, options: "PlantOptions") -> None:
+    from penstock.client import Client
+    from penstock.simulate import run_plant
+
     stop = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)

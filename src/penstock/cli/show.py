@@ -3,15 +3,17 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from penstock.client import Client, SyncClient
 from penstock.datadir import Instance, find_instance
 from penstock.settings import read_settings
+
+if TYPE_CHECKING:
+    from penstock.client import SyncClient
 
 
 def instance(data: Path | None) -> Instance:
@@ -19,8 +21,10 @@ def instance(data: Path | None) -> Instance:
     return find_instance(data or read_settings().data)
 
 
-def client(data: Path | None) -> SyncClient:
+def client(data: Path | None) -> "SyncClient":
     """A client of the running plant, with this machine's own key."""
+    from penstock.client import Client, SyncClient
+
     found = instance(data)
     return SyncClient(Client(found.url, found.api_key, ca=found.ca))
 
