@@ -1,6 +1,6 @@
-"""Writes docs/reference.md from the code itself: settings, commands, codes, metrics. `tests/test_docs.py` holds it true.
+"""Writes docs/reference.md from the code itself: settings, commands, codes, metrics.
 
-    .venv/bin/python docs/make_reference.py
+.venv/bin/python docs/make_reference.py
 """
 
 import inspect
@@ -12,7 +12,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from penstock import errors, telemetry
 from penstock.cli import app
-from penstock.ingest.refusal import CODES
+from penstock.ingest.refusal import DETAIL
 from penstock.process.validate import REASONS
 from penstock.settings import Room, Settings
 
@@ -30,7 +30,7 @@ def reference() -> str:
         "## Commands",
         *commands(),
         "## Codes of refused items",
-        *table(("code", "meaning"), CODES.items()),
+        *table(("code", "meaning"), DETAIL.items()),
         "## Reasons of quarantine",
         *table(("reason", "meaning"), REASONS.items()),
         "## Errors",
@@ -59,7 +59,7 @@ def settings() -> Iterator[str]:
 def commands() -> Iterator[str]:
     root = typer.main.get_command(app)
     rows = []
-    for name, command in sorted(getattr(root, "commands").items()):
+    for name, command in inner(root):
         for words, one in [(name, command), *((f"{name} {sub}", each) for sub, each in inner(command))]:
             rows.append((f"`penstock {words}`", (one.help or "").split("\n\n")[0].replace("\n", " ")))
     yield from table(("command", "what it does"), rows)

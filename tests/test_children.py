@@ -28,9 +28,13 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def until_started(starts: Path, times: int) -> list[str]:
     async with asyncio.timeout(10):
-        while not starts.exists() or starts.read_text().count("\n") < times:
+        while len(lines := lines_of(starts)) < times:
             await asyncio.sleep(0.02)
-    return starts.read_text().splitlines()
+    return lines
+
+
+def lines_of(starts: Path) -> list[str]:
+    return starts.read_text().splitlines() if starts.exists() else []
 
 
 async def test_it_learns_what_it_needs_on_standard_input(program: Path) -> None:
