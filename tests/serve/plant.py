@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from make import R, batch
 
+from make import R, batch
 from penstock.clock import FakeClock
-from penstock.compose import build_worker
+from penstock.compose.worker import build_worker
 from penstock.door.keys import Keyring
 from penstock.door.port import App
 from penstock.door.problem import answer, problem_of

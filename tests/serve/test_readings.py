@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import httpx
 import pytest
+
 from make import R
 from serve.plant import NOW_US, Plant, T
 

@@ -25,6 +25,7 @@ class Pulse:
         self._stream = stream
         self._moved_s = time.monotonic()
         self._seen: dict[str, int] = {}
+        self._lagged = False
         self.behind_s = 0.0
         """How long what is in flight has been waiting without any commit."""
 
@@ -44,9 +45,10 @@ class Pulse:
         lags = lag_of(books, self._stream.identity, await self._stream.totals())
         seen = {book.shard: book.position for book in books if book.stream == self._stream.identity}
         now_s = time.monotonic()
-        if seen != self._seen or not any(lags.values()):
+        if seen != self._seen or not self._lagged:
             self._seen, self._moved_s = seen, now_s
-        self.behind_s = now_s - self._moved_s
+        self._lagged = any(lags.values())
+        self.behind_s = now_s - self._moved_s if self._lagged else 0.0
 
 
 async def _why(part: str, asked: Awaitable[object]) -> dict[str, str]:

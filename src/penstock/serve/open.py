@@ -74,6 +74,11 @@ async def asset(request: Request, name: PathName) -> Response[bytes]:  # type: i
     return _sent(request, name.removeprefix("/"), {})
 
 
+def asset_names() -> list[str]:
+    """The files of the page, as they are asked for behind `/assets/`."""
+    return sorted(_assets())
+
+
 def _ready(failing: dict[str, str]) -> Response[HealthAnswer]:
     answer = HealthAnswer("failing" if failing else "ready", failing)
     headers = {"retry-after": "5"} if failing else {}
