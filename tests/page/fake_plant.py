@@ -192,7 +192,7 @@ class Door(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.split = urlsplit(self.path)
         if not self.split.path.startswith("/v1/"):
-            return self.file(self.split.path.removeprefix("/static/").strip("/") or "index.html")
+            return self.file(self.split.path.removeprefix("/assets/").strip("/") or "index.html")
         if "session=1" not in self.headers.get("Cookie", ""):
             return self.say(401, {"code": "unauthorized", "detail": "no key and no session"})
         query = parse_qs(self.split.query)

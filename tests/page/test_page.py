@@ -89,7 +89,7 @@ def until_drawn(page: Page, tag: str) -> Locator:
     return canvas
 
 
-def until(holds: Callable[[], bool], page: Page, tries: int = 100) -> None:
+def until(holds: Callable[[], bool], page: Page, tries: int = 300) -> None:
     for _ in range(tries):
         if holds():
             return

@@ -9,5 +9,5 @@ CONTENT_SECURITY_POLICY: Final = "default-src 'self'; base-uri 'none'; form-acti
 
 
 def static_files() -> Traversable:
-    """The folder to serve at `/static/`; its `index.html` is also the answer to `/`."""
+    """The folder to serve at `/assets/`; its `index.html` is also the answer to `/`."""
     return files(__name__) / "static"

@@ -1,5 +1,5 @@
 // A trend on canvas, made for process values: the min/max band, limits as lines, gaps as gaps, anomalies as marks,
-// states as grey blocks. One lane a tag; lanes share a time axis. Why our own: docs/decisions/0004-the-chart-library.md.
+// states as grey blocks. One lane a tag; lanes share a time axis. Why our own: ADR 4, the chart library.
 
 import { colours, sharp } from "./dom.js";
 import { extent, indexAt, linear, ticks, timeTicks } from "./scale.js";
@@ -90,15 +90,18 @@ function drawGrid({ pen, x, y, left, right, top, bottom, width, height }, lane, 
   pen.fillStyle = colours["ink-3"];
   pen.textBaseline = "middle";
   pen.textAlign = "right";
-  for (const value of ticks(low, high, Math.max(2, Math.floor(height / 30)))) {
+  const { values, decimals } = ticks(low, high, Math.max(2, Math.floor(height / 30)));
+  for (const value of values) {
     rule(pen, left, y(value), right, y(value));
-    pen.fillText(tidy(value), left - 9, y(value));
+    pen.fillText(tidy(value, decimals), left - 9, y(value));
   }
   for (const { ms } of timeTicks(lane.from, lane.to, width - GUTTER - EDGE)) rule(pen, x(ms), top, x(ms), bottom);
 }
 
-const tidy = (value) =>
-  Math.abs(value) >= 1e6 ? number(value) : String(Number(value.toPrecision(6))).replace("-", "−");
+function tidy(value, decimals) {
+  if (Math.abs(value) >= 1e6) return number(value);
+  return (decimals === undefined ? String(Number(value.toPrecision(6))) : value.toFixed(decimals)).replace("-", "−");
+}
 
 function rule(pen, x0, y0, x1, y1) {
   const crisp = (at) => Math.round(at) + 0.5;

@@ -11,7 +11,7 @@ const RENEW_MS = 300000;
 const RETRY_MS = 60000;
 
 const USUAL_LEAST = 12;
-const USUAL_LEAST_AT_FIRST = 30;
+const USUAL_SPAN_MIN_MS = 8 * 60 * 1000;
 
 /** The last minutes and the usual range of each tag that someone looks at. Event: `course` (path). */
 export class Courses extends EventTarget {
@@ -50,7 +50,7 @@ export class Courses extends EventTarget {
       series(path, end - SPARK_MS, end + 1, SPARK_MS / SPARK_BIN_MS),
       series(path, end - USUAL_MS, end + 1, USUAL_POINTS),
     ]);
-    Object.assign(course, { spark, usual: usualOf(day, USUAL_LEAST) ?? usualOf(spark, USUAL_LEAST_AT_FIRST) });
+    Object.assign(course, { spark, usual: usualOf(day) ?? usualOf(spark) });
     if (!course.usual) this.#forget(course, RENEW_MS - RETRY_MS);
     this.dispatchEvent(new CustomEvent("course", { detail: path }));
   }
@@ -89,7 +89,7 @@ function push(series, ms, value, word) {
   series.text.push(word);
 }
 
-/** The pause that is a gap: five intervals as configured, or as the series itself goes, but never less than its bins. */
+/** The pause that is a gap: five intervals configured, or as the series goes; never less than its bins. */
 export function gapOf(series, binMs, intervalMs) {
   if (series.text.some((word) => word != null)) return Infinity;
   const steps = series.t
@@ -99,10 +99,10 @@ export function gapOf(series, binMs, intervalMs) {
   return Math.max(2.5 * binMs, 5 * (intervalMs ?? steps[steps.length >> 1] ?? binMs));
 }
 
-/** Between the tenth part of lows and of highs (last day, or the last minutes while there is no day yet); null while there is too little. */
-function usualOf({ lo, hi }, least) {
+/** Between the tenth part of lows and of highs of a series; null while it is short. */
+function usualOf({ t, lo, hi }) {
   const sorted = (column) => column.filter((value) => value != null).sort((a, b) => a - b);
   const [lows, highs] = [sorted(lo), sorted(hi)];
-  if (lows.length < least) return null;
+  if (lows.length < USUAL_LEAST || t.at(-1) - t[0] < USUAL_SPAN_MIN_MS) return null;
   return { low: lows[Math.floor(lows.length * 0.1)], high: highs[Math.ceil(highs.length * 0.9) - 1] };
 }

@@ -6,6 +6,8 @@ import { orTell, tell } from "./notices.js";
 import { at, count, number, rate, span } from "./words.js";
 
 const HELD_SHOWN = 50;
+const MISSING = "received but in no place we know";
+const SURPLUS = "more than were received";
 const FATES = [
   ["stored", "stored"],
   ["duplicate", "duplicate"],
@@ -163,4 +165,4 @@ const lagWords = (lag) =>
 const verdict = (over) =>
   over === 0
     ? "Every reading received is accounted for."
-    : `${count(Math.abs(over), "reading")} ${over > 0 ? "received but in no place we know" : "more than were received"}. Run \`penstock doctor\`.`;
+    : `${count(Math.abs(over), "reading")} ${over > 0 ? MISSING : SURPLUS}. Run \`penstock doctor\`.`;

@@ -1,6 +1,6 @@
 // The page's own composition: who is introduced to whom, and in what order things are asked for.
 
-import { Refusal, ask, clock } from "./api.js";
+import { Refusal, ask, clock, series } from "./api.js";
 import { Alarms, showCounts } from "./alarms.js";
 import { Courses } from "./course.js";
 import { beforePaint, colours, find, whenQuiet } from "./dom.js";
@@ -8,7 +8,7 @@ import { Health } from "./health.js";
 import { Live } from "./live.js";
 import { orTell, tell } from "./notices.js";
 import { Overview } from "./overview.js";
-import { Plant } from "./plant.js";
+import { Plant, byUrgency } from "./plant.js";
 import { signIn, signOut, takeToken, useToken } from "./signin.js";
 import { startTheme } from "./theme.js";
 import { Tree } from "./tree.js";
@@ -24,6 +24,10 @@ const TAGS_EVERY_MS = 30000;
 const TAGS_EVERY_EMPTY_MS = 2000;
 const BALANCE_EVERY_MS = 5000;
 const FIRST_PLOTS = 2;
+const FIRST_POINTS = 60;
+const HOUR_MS = 3600000;
+const YOUNG_MS = 600000;
+const YOUNG_RANGE = "5 min";
 const LINK = {
   open: ["Live", "Connected"],
   waiting: ["Reconnecting", "The connection was lost; it comes back by itself"],
@@ -142,10 +146,12 @@ const checkDoor = whenQuiet(500, async () => {
 
 async function fill() {
   const from = new URLSearchParams(location.hash.slice(1));
-  await orTell(() => Promise.all([plant.loadTags(), plant.loadAlarms(), plant.loadBalance()]));
   choose(from.get("asset") ?? "");
+  await orTell(() => Promise.all([plant.loadTags(), plant.loadAlarms(), plant.loadBalance()]));
   const asked = from.getAll("tag").filter((tag) => plant.tags.has(tag));
-  trends.set(asked.length ? asked : firstPlots(), from.get("range"));
+  const plots = asked.length ? asked : firstPlots();
+  const range = from.get("range") ?? (await firstRange(plots[0]));
+  if (trends.tags.length === 0) trends.set(plots, range); // whoever was quicker than the plant has chosen already
   plant.dispatchEvent(new CustomEvent("alarms"));
   plant.dispatchEvent(new CustomEvent("health"));
   follow();
@@ -157,8 +163,15 @@ async function fill() {
 
 /** With nothing chosen yet, what is in alarm is the best guess at what someone came for. */
 function firstPlots() {
-  const troubled = [...plant.alarms.values()].map(({ tag }) => tag).filter((tag) => plant.tags.has(tag));
-  return [...new Set([...troubled, ...plant.tags.keys()])].slice(0, FIRST_PLOTS);
+  const troubled = [...plant.alarms.values()].sort(byUrgency).map(({ tag }) => tag);
+  return [...new Set([...troubled, ...plant.tags.keys()])].filter((tag) => plant.tags.has(tag)).slice(0, FIRST_PLOTS);
+}
+
+/** A plant that has only just begun is shown by its minutes, not squeezed into an hour's last pixels. */
+async function firstRange(tag) {
+  if (!tag) return YOUNG_RANGE;
+  const hour = await orTell(() => series(tag, now() - HOUR_MS, now(), FIRST_POINTS));
+  return hour?.t.length && now() - hour.t[0] < YOUNG_MS ? YOUNG_RANGE : null;
 }
 
 function watchTags() {

@@ -181,7 +181,9 @@ const nothingHere = (filter) => [
 ];
 
 function firstReading() {
-  const line = `curl -H 'X-API-Key: YOUR_KEY' -H 'Content-Type: application/json' ${location.origin}/v1/readings \\\n  -d '{"tag": "site/area/line-1/pump-1/pressure", "ts": "${new Date().toISOString()}", "value": 4.2, "unit": "bar"}'`;
+  const reading = { tag: "site/area/line-1/pump-1/pressure", ts: new Date().toISOString(), value: 4.2, unit: "bar" };
+  const headers = "-H 'X-API-Key: YOUR_KEY' -H 'Content-Type: application/json'";
+  const line = `curl ${headers} ${location.origin}/v1/readings -d '${JSON.stringify(reading)}'`;
   return [
     h("h3", {}, "No readings yet"),
     h("p", {}, "A tag appears here with its first reading. Send one:"),

@@ -67,7 +67,7 @@ export class Plant extends EventTarget {
 
   /** {received_per_s, stored_per_s, lag_s}: told by the plant, or as seen from here. */
   get flows() {
-    return { lag_s: this.#lag, ...this.#flows, ...this.health };
+    return { ...this.#flows, ...this.health, lag_s: this.health.lag_s || this.#lag };
   }
 
   /** Readings as they come: an older one never replaces a newer. */

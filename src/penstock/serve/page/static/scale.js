@@ -32,14 +32,14 @@ const STEPS_MS = [
 /** A straight mapping from [a, b] to [p, q]. */
 export const linear = (a, b, p, q) => (x) => p + ((x - a) / (b - a || 1)) * (q - p);
 
-/** About `wanted` round numbers within [low, high]. */
+/** About `wanted` round numbers within [low, high], with the decimals that all of them need: {values, decimals}. */
 export function ticks(low, high, wanted = 4) {
   const rough = (high - low) / wanted;
   const size = 10 ** Math.floor(Math.log10(rough));
   const step = size * ([1, 2, 5].find((factor) => factor * size >= rough) ?? 10);
   const found = [];
   for (let n = Math.ceil(low / step); n * step <= high + step * 1e-9; n++) found.push(n * step);
-  return found;
+  return { values: found, decimals: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
 }
 
 /** Round moments of the plant's own clock, at least `apart` px from each other: [{ms, label, day}]. */

@@ -27,10 +27,10 @@ export class Gauge {
     this.element.setAttribute("aria-label", told(value, limits, usual));
   }
 
-  /** With two or more things to stand against, a value off the scale rests at its end rather than stretch it. */
+  /** With something to stand against on both sides, a value off the scale rests at its end rather than stretch it. */
   #ground(value, limits, usual) {
     const held = [limits.ll, limits.l, limits.h, limits.hh, usual?.low, usual?.high];
-    const firm = held.filter((one) => one != null).length >= 2;
+    const firm = isAnchored(limits, usual);
     if (held.join() === this.#known && (firm || this.#inside(value))) return;
     this.#known = held.join();
     const [low, high] = extent(firm ? held : [...held, value], 0.22);
@@ -72,6 +72,11 @@ export class Gauge {
       name.length === 1 && s("text", { x, y: 27 }, name),
     ];
   }
+}
+
+function isAnchored({ ll, l, h: high, hh }, usual) {
+  const [below, above] = [l ?? ll, high ?? hh];
+  return (below != null && above != null) || (usual != null && (below != null || above != null));
 }
 
 function told(value, { ll, l, h: high, hh }, usual) {

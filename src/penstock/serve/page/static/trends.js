@@ -3,10 +3,11 @@
 import { anomalies, inTurn, series } from "./api.js";
 import { EDGE, GUTTER, drawAxis, drawLane, episodeAt, valueAt } from "./chart.js";
 import { append, emptySeries, gapOf } from "./course.js";
-import { beforePaint, find, h, icon, mark, whenQuiet } from "./dom.js";
+import { beforePaint, find, h, icon, whenQuiet } from "./dom.js";
+import { Tip, earlierEdges, episodesOf } from "./episodes.js";
 import { orTell } from "./notices.js";
 import { linear } from "./scale.js";
-import { at, leaf, now, number, parent, span, test, unit, utc } from "./words.js";
+import { at, leaf, now, number, parent, span, unit } from "./words.js";
 
 const M = 60000;
 export const RANGES = { "5 min": 5 * M, "1 h": 60 * M, "8 h": 480 * M, "24 h": 1440 * M, "7 d": 10080 * M };
@@ -31,7 +32,7 @@ export class Trends extends EventTarget {
   #box;
   #stack;
   #axis;
-  #tip;
+  #tip = new Tip();
   #empty;
   #draw;
   #ranges;
@@ -122,7 +123,8 @@ export class Trends extends EventTarget {
 
   async #loadEpisodes(lane) {
     const [from, to] = this.#window();
-    lane.episodes = episodesOf((await anomalies(lane.tag, from, to + 1)).items);
+    const { items } = await anomalies(lane.tag, from, to + 1);
+    lane.episodes = episodesOf([...earlierEdges(this.#plant.alarms.values(), lane.tag, from), ...items]);
     this.#draw();
   }
 
@@ -160,7 +162,6 @@ export class Trends extends EventTarget {
     );
     this.#stack = h("div", { class: "lanes" });
     this.#axis = h("canvas", { class: "axis", "aria-hidden": "true" });
-    this.#tip = h("div", { class: "tip", hidden: true });
     this.#said = h("p", { class: "unseen", role: "status" });
     this.#empty = h(
       "p",
@@ -179,7 +180,7 @@ export class Trends extends EventTarget {
       },
       this.#stack,
       this.#axis,
-      this.#tip,
+      this.#tip.element,
       this.#said,
     );
     find("trends").append(
@@ -313,26 +314,11 @@ export class Trends extends EventTarget {
 
   #explain(ms, event, lanes) {
     const found = ms == null ? null : lanes.map((lane) => episodeAt(lane, ms, lane.canvas.clientWidth)).find(Boolean);
-    this.#tip.hidden = !found;
-    if (!found) return;
-    const until = found.untilMs ? `until ${at(found.untilMs, "full")}` : "still active";
-    this.#tip.replaceChildren(
-      h("p", { class: "kind" }, mark(found.priority), h("b", {}, test(found.test)), h("span", {}, found.priority)),
-      h("p", {}, found.because),
-      h("p", { class: "when", title: utc(found.ms) }, `${at(found.ms, "full")}, ${until}`),
-    );
-    this.#said.textContent = event ? "" : found.because;
-    this.#placeTip(ms, event, lanes[0]);
-  }
-
-  #placeTip(ms, event, lane) {
+    if (!found) return this.#tip.hide();
     const box = this.#box.getBoundingClientRect();
-    const [from, to] = this.#window();
-    const x = linear(from, to, GUTTER, box.width - EDGE)(ms);
-    const left = x > box.width / 2 ? x - this.#tip.offsetWidth - 14 : x + 14;
-    const y = (event ? event.clientY - box.top : lane.element.offsetTop) + this.#box.scrollTop;
-    this.#tip.style.left = `${Math.max(4, left)}px`;
-    this.#tip.style.top = `${Math.max(4, y - 20)}px`;
+    const x = linear(...this.#window(), GUTTER, box.width - EDGE)(ms);
+    const y = event ? event.clientY - box.top : lanes[0].element.offsetTop;
+    this.#tip.show(found, x, y + this.#box.scrollTop, box.width);
   }
 
   #press(event) {
@@ -373,7 +359,9 @@ export class Trends extends EventTarget {
     const [from, to] = this.#window();
     this.#moveCursor(Math.min(to, Math.max(from, (this.#cursor ?? to) + by)));
     this.#paint();
-    this.#said.textContent = `${at(this.#cursor)}: ${[...this.#lanes.values()].map((lane) => `${leaf(lane.tag)} ${lane.value.textContent}`).join(", ")}`;
+    const values = [...this.#lanes.values()].map((lane) => `${leaf(lane.tag)} ${lane.value.textContent}`);
+    const episode = this.#tip.element.hidden ? "" : ` ${this.#tip.element.textContent}`;
+    this.#said.textContent = `${at(this.#cursor)}: ${values.join(", ")}.${episode}`;
   }
 
   #zoom(by) {
@@ -384,22 +372,3 @@ export class Trends extends EventTarget {
 }
 
 const newLane = (tag) => ({ tag, series: emptySeries(), episodes: [], gapMs: Infinity, loadedAt: Date.now() });
-
-/** Pairs of edges, active and returned, as stretches: [{ms, untilMs, priority, test, value, because}]. */
-export function episodesOf(edges) {
-  const found = [];
-  const open = new Map();
-  for (const edge of [...edges].sort((one, other) => Date.parse(one.ts) - Date.parse(other.ts))) {
-    const ms = Date.parse(edge.ts);
-    if (!edge.active) {
-      if (open.has(edge.test)) open.get(edge.test).untilMs = ms;
-      open.delete(edge.test);
-      continue;
-    }
-    if (open.has(edge.test)) continue;
-    const { priority, test, value, because } = edge;
-    found.push({ ms, untilMs: null, priority, test, value, because });
-    open.set(test, found.at(-1));
-  }
-  return found;
-}

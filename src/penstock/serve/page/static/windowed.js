@@ -4,7 +4,7 @@ import { beforePaint, h } from "./dom.js";
 
 const MARGIN_ROWS = 4;
 
-/** `tallOf(item)` gives a row's height in px, `keyOf` its identity, `make(item)` its element, `onSeen(items)` what shows. */
+/** `tallOf(item)` gives a row's height in px, `keyOf` its identity, `make` its element; `onSeen` what shows. */
 export class Windowed {
   #box;
   #tallOf;
