@@ -138,8 +138,7 @@ class FakePlant:
         self.failing: dict[str, str] = {}
         self.frozen = False
         self.started = time.time()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Door, self))
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), partial(Door, self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
@@ -175,6 +174,15 @@ class FakePlant:
             "failing": self.failing,
             "balance": self.balance(),
         }
+
+
+class Server(ThreadingHTTPServer):
+    """A browser that closes in the middle of an answer is no news."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        pass
 
 
 class Door(BaseHTTPRequestHandler):
