@@ -1,4 +1,4 @@
-"""Every proof, the long form: `python3 run.py prove`; one of them, as long as you like: `python3 run.py prove p2 1000`."""
+"""Every proof, the long form: `python3 run.py prove`; one, as long as you like: `python3 run.py prove p2 1000`."""
 
 import subprocess
 import sys
