@@ -55,8 +55,9 @@ async def test_the_document_knows_every_route(client: httpx.AsyncClient) -> None
     for path in (
         "/v1/tags", "/v1/tags/{tag}", "/v1/latest", "/v1/readings", "/v1/rollups", "/v1/series", "/v1/window",
         "/v1/live", "/v1/anomalies", "/v1/alarms", "/v1/alarms/{alarm_id}/ack",
-        "/v1/quarantine/{quarantine_id}/redrive", "/v1/conflicts", "/v1/balance", "/v1/trace/{batch_id}", "/v1/keys", "/v1/keys/{key_id}", "/v1/plant",
-        "/v1/shards", "/healthz", "/readyz", "/readyz/ingest", "/metrics", "/v1/login",
+        "/v1/quarantine/{quarantine_id}/redrive", "/v1/conflicts", "/v1/balance", "/v1/trace/{batch_id}",
+        "/v1/keys", "/v1/keys/{key_id}", "/v1/plant", "/v1/shards", "/healthz", "/readyz", "/readyz/ingest",
+        "/metrics", "/v1/login",
     ):  # fmt: skip
         for operation in document["paths"][path].values():
             assert "application/problem+json" in json.dumps(operation["responses"]["400"]), path
