@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 import make
+from make import database_url
 from penstock.store.embedded import EmbeddedPostgres
 from penstock.store.migrate import migrate
 
@@ -58,10 +59,6 @@ def _database(server: EmbeddedPostgres, origin: str) -> Iterator[str]:
         connection.execute(f"create database {name} {origin} strategy file_copy")
         yield database_url(server, name)
         connection.execute(f"drop database {name} with (force)")
-
-
-def database_url(server: EmbeddedPostgres, name: str) -> str:
-    return server.url.rpartition("/")[0] + f"/{name}"
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import numpy as np
 from penstock.model.batch import NO_SEQ, NO_TEXT, ReadingBatch, batch_of
 from penstock.model.tag import Tag, TagConfig
 from penstock.process.columns import Columns
+from penstock.store.embedded import EmbeddedPostgres
 from penstock.store.port import Rows
 from penstock.stream.port import Entry
 
@@ -104,3 +105,8 @@ def series(folder: Path) -> list[Path]:
 
 def _times(count: int) -> list[tuple[int, int]]:
     return [divmod(minute, 60) for minute in range(count)]
+
+
+def database_url(server: EmbeddedPostgres, name: str) -> str:
+    """Of another database on the same server."""
+    return server.url.rpartition("/")[0] + f"/{name}"

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plant import Disturbed, Plant, complaints, reading, survive
 
 from make import R
 from penstock.errors import Unavailable
@@ -16,6 +15,7 @@ from penstock.process.holding import Holding
 from penstock.process.worker import Worker
 from penstock.store.memory import MemoryFlush, MemoryHistory
 from penstock.store.port import Lease, Span
+from process.plant import Disturbed, Plant, complaints, reading, survive
 
 Requests = Sequence[tuple[Lane, Sequence[R]]]
 

@@ -3,7 +3,6 @@ import time
 
 import numpy as np
 import pytest
-from plant import Disturbed, Plant, Recorder, complaints, reading
 from structlog.testing import capture_logs
 
 from make import MINUTE_US, T0_US, R
@@ -13,6 +12,7 @@ from penstock.model.batch import Lane
 from penstock.model.tag import TagConfig
 from penstock.process.outcome import Unaccounted
 from penstock.process.validate import Validate
+from process.plant import Disturbed, Plant, Recorder, complaints, reading
 
 DAY_US = 86_400_000_000
 FINDING = anomaly.Finding(

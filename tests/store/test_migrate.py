@@ -3,7 +3,7 @@ import asyncio
 import psycopg
 import pytest
 
-from conftest import database_url
+from make import database_url
 from penstock.errors import Misconfigured, Unavailable
 from penstock.store import migrate as module
 from penstock.store.embedded import EmbeddedPostgres
