@@ -18,10 +18,12 @@ cross join lateral (
 order by f.flush_id;
 
 -- name: chunks
--- By group, since that is how chunks are found.
+-- By group, since that is how chunks are found. `offset 0`: each by key, whatever stale statistics say.
 select h.flush, h.tag, h.ts, h.v, h.q, h.seq, h.state
 from generate_series(0, (select (max(tag_id) - 1) / 100 from tag)) g(grp)
-join hot h on h.grp = g.grp::smallint and h.flush = any(%(flush_ids)s::bigint[])
+cross join lateral (
+    select * from hot where hot.grp = g.grp::smallint and hot.flush = any(%(flush_ids)s::bigint[]) offset 0
+) h
 order by h.flush;
 
 -- name: all_chunks
@@ -32,15 +34,15 @@ select tag, ts from mark;
 
 -- name: sealed
 -- The last reading of each pack that ends at the tag's newest sealed time.
-select s.tag_id, s.t1, s.k[s.n] as k, s.d, s.v[s.n] as v, s.state[s.n] as state, s.q[s.n] as q, s.seq[s.n] as seq,
-       s.flush_hi, s.flush_lo, s.flush
+select s.*
 from unnest(%(tag_ids)s::integer[], %(us)s::bigint[]) given(tag_id, us)
 cross join lateral (select 'epoch'::timestamptz + us * interval '1 microsecond' as ts offset 0) mark
-join segment s on s.tag_id = given.tag_id and s.t0 <= mark.ts and s.t0 > mark.ts - interval '24 hours'
-    and s.t1 = mark.ts;
-
--- name: received
-select flush_id, received_at, committed_at from flush where flush_id = any(%(flush_ids)s::bigint[]);
+cross join lateral (
+    select tag_id, t1, k[n] as k, d, v[n] as v, state[n] as state, q[n] as q, seq[n] as seq, flush_hi, flush_lo, flush
+    from segment
+    where tag_id = given.tag_id and t0 <= mark.ts and t0 > mark.ts - interval '24 hours' and t1 = mark.ts
+    offset 0
+) s;
 
 -- name: tag_paths
 select tag_id, path from tag where tag_id > %(after)s order by tag_id;
