@@ -52,6 +52,7 @@ class Live:
         self._generation: str | None = None
         self._event: int | None = None
         self._health_due_s = 0.0
+        self._lag_s = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look four times a second until *stop*; whatever was away meanwhile, the newest is told afterwards."""
@@ -73,6 +74,7 @@ class Live:
         rows = await (self._tail.look() if self._follows else self._tail.rebuild())
         self._follows = True
         if len(rows):
+            self._lag_s = _lag_s(rows)
             await self._own.put(rows)
             await self._cache(rows)
             self._conflation.put(newest(rows))
@@ -81,7 +83,7 @@ class Live:
         if now_s >= self._health_due_s:
             self._health_due_s = now_s + HEALTH_S
             await self._mend_cache()
-            await self._tell_health(now_s, rows)
+            await self._tell_health(now_s)
 
     async def latest(self, paths: Sequence[str]) -> list[LatestReading | None]:
         """The newest of each path; while the cache is away, what this process itself has followed."""
@@ -150,15 +152,14 @@ class Live:
             told = [(str(each.alarm_id), each.tag, as_json(alarm_told(each))) for each in changed]
             self.hub.tell("alarm", told, now_s)
 
-    async def _tell_health(self, now_s: float, rows: LatestRows) -> None:
+    async def _tell_health(self, now_s: float) -> None:
         books = await balance(self._accounts, self._stream)
         failing = await self._pulse.failing()
         received_per_s, stored_per_s = self._rates.of(now_s, books.received, books.stored)
-        lag_s = _lag_s(rows) if books.in_flight == 0 else max(_lag_s(rows), self._pulse.behind_s)
         health = {
             "received_per_s": received_per_s,
             "stored_per_s": stored_per_s,
-            "lag_s": lag_s,
+            "lag_s": max(self._lag_s, self._pulse.behind_s),
             "worker": "worker" not in failing,
             "failing": failing,
             "balance": books,
@@ -205,7 +206,7 @@ def _event(what: str, data: bytes) -> bytes:
 
 def _lag_s(rows: LatestRows) -> float:
     """From received to stored, of what came last."""
-    return float(np.median(rows.stored_us - rows.received_us)) / 1e6 if len(rows) else 0.0
+    return float(np.median(rows.stored_us - rows.received_us)) / 1e6
 
 
 async def _something(listener: Listener, timeout_s: float) -> bool:
