@@ -25,6 +25,7 @@ from penstock.errors import Unavailable
 from penstock.ingest.http import IngestApp
 from penstock.ingest.openapi import openapi_paths
 from penstock.serve.http import serve_app
+from penstock.serve.live import Live
 from penstock.serve.parts import ServeParts
 from penstock.settings import Settings
 from penstock.store.access import Access
@@ -63,20 +64,20 @@ async def front(settings: Settings, store_url: str) -> AsyncIterator[Front]:
         database = Database(store_url, application="front", connections_max=settings.store.connections_max)
         await database.open()
         running.push_async_callback(database.close)
-        app, work = await _front_app(settings, stream, cache, database)
+        app, live, work = await _front_app(settings, stream, cache, database)
         if isinstance(stream, MemoryStream):
             work.append(partial(work_on, settings, stream, store_url))
         await running.enter_async_context(_beside(work))
         host = server(app, settings.door, settings.data)
         serving = asyncio.create_task(host.serve(sockets=[listening]))
-        running.push_async_callback(_drained, host, serving)
+        running.push_async_callback(_drained, host, serving, live)
         pair = certificate(settings.door.tls, settings.door.host, settings.data)
         yield Front(_url(settings, listening), pair and pair.certificate, serving)
 
 
 async def _front_app(
     settings: Settings, stream: Stream, cache: LatestCache, database: Database
-) -> tuple[Door, list[Work]]:
+) -> tuple[Door, Live, list[Work]]:
     """The app, and what has to run beside it."""
     access, clock = Access(database), SystemClock()
     keyring, critical = Keyring(access), CriticalPaths(database)
@@ -94,7 +95,7 @@ async def _front_app(
     }
     door = Door(routes, serving.app, keyring, Limiter(settings.door.rate, settings.door.burst))
     alarms = Alarms(database)
-    return door, [critical.run, serving.run, partial(_expire_shelves, alarms)]
+    return door, serving.live, [critical.run, serving.run, partial(_expire_shelves, alarms)]
 
 
 def _posts(writing: App, reading: App) -> App:
@@ -136,6 +137,8 @@ def _url(settings: Settings, listening: socket) -> str:
     return f"{'https' if settings.door.tls else 'http'}://{host}:{listening.getsockname()[1]}"
 
 
-async def _drained(host: Server, serving: "asyncio.Task[None]") -> None:
+async def _drained(host: Server, serving: "asyncio.Task[None]", live: Live) -> None:
+    """Streams that would never end are ended; answers under way are finished."""
+    live.hub.close()
     host.should_exit = True
     await serving

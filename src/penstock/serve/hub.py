@@ -78,15 +78,17 @@ class Listener:
 
 
 class Hub:
-    """Who listens, and the last minute's news for those who come back."""
+    """Who listens, and the last minute's news for those who come back. What nobody wished for is not news."""
 
     def __init__(self) -> None:
         self._generation = uuid4().hex[:8]
         self._number = 0
         self._kept: deque[tuple[float, News]] = deque()
         self._listeners: list[Listener] = []
+        self._left: dict[Wish, float | None] = {}
         self._closed = False
         self._lost = 0
+        self._heed()
 
     @property
     def listeners(self) -> int:
@@ -98,12 +100,17 @@ class Hub:
 
     def tell(self, what: str, told: Iterable[tuple[str, str, bytes]], now_s: float) -> None:
         """Pass (key, path, data) on to all who want to hear it."""
+        self._forget_left(now_s)
         news = [News(self._number + i, what, *each) for i, each in enumerate(told, 1)]
         self._number += len(news)
         self._kept.extend((now_s, each) for each in news)
         self._trim(now_s)
         for listener in self._listeners:
             listener.tell(news)
+
+    def hears(self, path: str) -> bool:
+        """Whether anyone listens to the tag, or did within the last minute and may come back."""
+        return path in self._tags or path.startswith(self._prefixes)
 
     def reset(self) -> None:
         """Something may have been missed: all are told to ask anew."""
@@ -121,11 +128,14 @@ class Hub:
         if last_id:
             self._resume(listener, last_id)
         self._listeners.append(listener)
+        self._heed()
         return listener
 
     def leave(self, listener: Listener) -> None:
         if listener in self._listeners:
             self._listeners.remove(listener)
+            self._left[listener.wish] = None
+            self._heed()
 
     def close(self) -> None:
         """No more news: every stream ends."""
@@ -136,7 +146,8 @@ class Hub:
     def _resume(self, listener: Listener, last_id: str) -> None:
         generation, _, number = last_id.partition("-")
         known = generation == self._generation and number.isascii() and number.isdigit() and len(number) < len("9" * 19)
-        if not known or not self._lost <= int(number) <= self._number:
+        heeded = listener.wish in self._left or any(listener.wish == other.wish for other in self._listeners)
+        if not known or not heeded or not self._lost <= int(number) <= self._number:
             listener.reset = True
             listener.something.set()
             return
@@ -145,3 +156,18 @@ class Hub:
     def _trim(self, now_s: float) -> None:
         while self._kept and (len(self._kept) > KEPT_MAX or self._kept[0][0] < now_s - KEPT_S):
             self._lost = self._kept.popleft()[1].number
+
+    def _heed(self) -> None:
+        """Sum up who wishes for what: `hears` is asked for every tag that has news."""
+        wishes = [*(listener.wish for listener in self._listeners), *self._left]
+        self._tags = frozenset[str]().union(*(wish.tags for wish in wishes if wish.only_tags))
+        self._prefixes = tuple({wish.prefix for wish in wishes if not wish.only_tags})
+
+    def _forget_left(self, now_s: float) -> None:
+        """Those who left have a minute to come back, from the first news that they missed."""
+        for wish, since_s in [*self._left.items()]:
+            if since_s is None:
+                self._left[wish] = now_s
+            elif now_s - since_s > KEPT_S:
+                del self._left[wish]
+                self._heed()

@@ -18,7 +18,7 @@ from penstock.serve.told import alarm_told, as_json, latest_told
 from penstock.store.accounts import Accounts
 from penstock.store.alarms import Alarms
 from penstock.store.follow import Tail
-from penstock.store.latest import LatestCache, LatestReading, LatestRows, MemoryLatest, newest
+from penstock.store.latest import LatestCache, LatestReading, LatestRows, MemoryLatest
 from penstock.store.postgres import Database
 from penstock.stream.port import Stream
 from penstock.telemetry import log
@@ -47,7 +47,7 @@ class Live:
         self._rates = Rates()
         self._pulse = pulse
         self._clock = clock
-        self._own = MemoryLatest()
+        self._own = latest if type(latest) is MemoryLatest else MemoryLatest()  # not the same thing twice
         self._follows = False
         self._generation: str | None = None
         self._event: int | None = None
@@ -76,8 +76,10 @@ class Live:
         if len(rows):
             self._lag_s = _lag_s(rows)
             await self._own.put(rows)
-            await self._cache(rows)
-            self._conflation.put(newest(rows))
+            if self._latest is not self._own:
+                await self._cache(rows)
+            heard = [path for path in rows.path if self.hub.hears(path)]
+            self._conflation.put(filter(None, await self._own.get(heard)))
         self.hub.tell("reading", _told(self._conflation.due(now_s)), now_s)
         await self._tell_alarms(now_s)
         if now_s >= self._health_due_s:
@@ -110,6 +112,8 @@ class Live:
             log.warning("the cache is away: latest values come from memory meanwhile", why=str(error))
 
     async def _mend_cache(self) -> None:
+        if self._latest is self._own:
+            return
         with suppress(Unavailable):
             generation = await self._latest.generation()
             if generation != self._generation:

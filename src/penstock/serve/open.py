@@ -16,9 +16,9 @@ from penstock.errors import Unknown
 from penstock.serve.answers import HealthAnswer
 from penstock.serve.given import GivenDesk, GivenPulse, PathName
 from penstock.serve.metrics import CONTENT_TYPE, metrics
+from penstock.serve.page import CONTENT_SECURITY_POLICY
 
 _TYPES: Final = {"js": "text/javascript; charset=utf-8", "svg": "image/svg+xml", "woff2": "font/woff2"}
-_POLICY: Final = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 
 class Document(NamedTuple):
@@ -66,7 +66,7 @@ async def openapi(document: NamedDependency[Document]) -> Response[bytes]:
 
 @get("/", media_type="text/html", include_in_schema=False)
 async def page(request: Request) -> Response[bytes]:  # type: ignore[type-arg]  # no user, no state of its own
-    return _sent(request, "index.html", {"content-security-policy": _POLICY})
+    return _sent(request, "index.html", {"content-security-policy": CONTENT_SECURITY_POLICY})
 
 
 @get(["/assets/{name:path}", "/static/{name:path}"], include_in_schema=False)

@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, cast
 from uuid import uuid4
 
 import msgspec
@@ -93,46 +93,38 @@ def newest(rows: LatestRows) -> list[LatestReading]:
     """One reading a tag: the newest of its *rows*, the first of those that are alike."""
     order = np.lexsort((-np.arange(len(rows)), rows.seq, rows.ts)).tolist()
     last = {rows.path[i]: i for i in order}
-    return [_reading(rows, i) for i in last.values()]
+    columns = _plain(rows)
+    return [_told(path, cast(_Held, tuple(column[i] for column in columns))) for path, i in last.items()]
 
 
-def _reading(rows: LatestRows, i: int) -> LatestReading:
-    value, seq = float(rows.value[i]), int(rows.seq[i])
-    return LatestReading(
-        path=rows.path[i],
-        ts_us=int(rows.ts[i]),
-        value=None if value != value else value,  # noqa: PLR0124  # only NaN differs from itself
-        state=rows.state[i],
-        quality=int(rows.quality[i]),
-        seq=None if seq == NO_SEQ else seq,
-        received_us=int(rows.received_us[i]),
-        stored_us=int(rows.stored_us[i]),
-    )
+_Held = tuple[int, int, float, str | None, int, int, int]
+"""ts, seq, value, state, quality, received, stored: as plain values, made into a reading when somebody asks."""
 
 
 class MemoryLatest:
     """In this process's memory: for one process that both stores and serves."""
 
     def __init__(self) -> None:
-        self._held: dict[str, LatestReading] = {}
+        self._held: dict[str, _Held] = {}
         self._sorted: list[str] = []
         self._generation = str(uuid4())
 
     async def put(self, rows: LatestRows) -> None:
-        for reading in newest(rows):
-            held = self._held.get(reading.path)
-            if held is None or held.order < reading.order:
-                self._held[reading.path] = reading
+        held = self._held
+        for path, *row in zip(rows.path, *_plain(rows), strict=True):
+            before = held.get(path)
+            if before is None or (before[0], before[1]) < (row[0], row[1]):
+                held[path] = cast(_Held, tuple(row))
 
     async def get(self, paths: Sequence[str]) -> list[LatestReading | None]:
-        return [self._held.get(path) for path in paths]
+        return [None if (held := self._held.get(path)) is None else _told(path, held) for path in paths]
 
     async def prefix(self, prefix: str, after: str, limit: int) -> list[LatestReading]:
         if len(self._sorted) != len(self._held):  # tags only ever come; `reset` empties both
             self._sorted = sorted(self._held)
         start = bisect_left(self._sorted, max(prefix, f"{after}\0") if after else prefix)
         page = (path for path in self._sorted[start : start + limit] if path.startswith(prefix))
-        return [self._held[path] for path in page]
+        return [_told(path, self._held[path]) for path in page]
 
     async def generation(self) -> str:
         return self._generation
@@ -146,3 +138,23 @@ class MemoryLatest:
         return True
 
     async def close(self) -> None: ...
+
+
+def _plain(rows: LatestRows) -> tuple[Sequence[Any], ...]:
+    """The columns of `_Held`, as lists."""
+    ts, seq, value, quality = rows.ts.tolist(), rows.seq.tolist(), rows.value.tolist(), rows.quality.tolist()
+    return ts, seq, value, rows.state, quality, rows.received_us.tolist(), rows.stored_us.tolist()
+
+
+def _told(path: str, held: _Held) -> LatestReading:
+    ts_us, seq, value, state, quality, received_us, stored_us = held
+    return LatestReading(
+        path=path,
+        ts_us=ts_us,
+        value=None if value != value else value,  # noqa: PLR0124  # only NaN differs from itself
+        state=state,
+        quality=quality,
+        seq=None if seq == NO_SEQ else seq,
+        received_us=received_us,
+        stored_us=stored_us,
+    )
