@@ -1,5 +1,6 @@
 """A whole plant as its users have it: `penstock up` in a directory of its own, to be killed, restarted and asked."""
 
+import http.client
 import json
 import os
 import signal
@@ -71,7 +72,7 @@ class Plant:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
-        except OSError:
+        except (OSError, http.client.HTTPException):  # killed in the middle of an answer: that is no answer
             return 0, b""
 
     def pids(self) -> dict[int, str]:

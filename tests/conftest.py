@@ -71,7 +71,7 @@ def real_series(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where everything could be installed (PENSTOCK_NO_SKIPS), a skip is a failure, unless the machine itself is why."""
+    """Where everything could be installed (PENSTOCK_NO_SKIPS), a skip fails, unless the machine itself is why."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
     mended = [report for report in skipped if "this machine" not in str(report.longrepr)]
