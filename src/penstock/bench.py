@@ -1,4 +1,4 @@
-"""Open-loop load on a running plant: latency from the scheduled send to the committed row, CPU by process."""
+"""Load on a running plant: latency from the scheduled send to the committed row, CPU by process."""
 
 import asyncio
 import json
@@ -24,16 +24,18 @@ TIME: Final = b"1111111111111111"
 """Sixteen digits in every body, replaced by the scheduled time in microseconds."""
 VARIANTS: Final = 4
 CONNECTIONS: Final = 16
+REFUSED_REST_S: Final = 0.1
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What to send. One tag sends `rate / tags` readings a second."""
+    """What to send. One tag sends `rate / tags` readings a second; at rate 0 connections send as they are answered."""
 
     rate: float = 100_000
     seconds: float = 60
     batch: int = 1_000
     tags: int = 10_000
     run: str = "0"
+    connections: int = CONNECTIONS
 
     @property
     def groups(self) -> int:
@@ -62,13 +64,18 @@ def bodies(load: Load) -> list[bytes]:
 class _Sender(asyncio.Protocol):
     """One connection, one request at a time."""
 
-    def __init__(self, run: "_Run") -> None:
+    def __init__(self, run: "Run") -> None:
         self._run, self._due, self._answer = run, 0.0, b""
+        self._closing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
         self._run.idle.append(self)
+
+    def close(self) -> None:
+        self._closing = True
+        self._transport.abort()
 
     def send(self, due: float, request: bytes) -> None:
         self._due, self._answer = due, b""
@@ -81,10 +88,10 @@ class _Sender(asyncio.Protocol):
             self._run.answered(self, head, body, time.time() - self._due)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self._run.lost += 1
+        self._run.lost += not self._closing
 
 
-class _Run:
+class Run:
     """The open loop: requests fall due whether or not earlier ones were answered."""
 
     def __init__(self, load: Load, head: bytes) -> None:
@@ -93,23 +100,23 @@ class _Run:
         self.status: Counter[int] = Counter()
         self.accepted = self.late = self.lost = 0
         self.answer_s: list[float] = []
+        self.began = 0.0
         self._waiting: deque[int] = deque()
         self._requests = [head % len(body) + body for body in bodies(load)]
-        self._began = 0.0
 
     async def go(self) -> None:
         load = self.load
         per_s = load.rate / load.batch
         total = int(per_s * load.seconds)
-        self._began = time.time() + 0.2
+        self.began = time.time() + 0.2
         sent = 0
         while sent < total:
-            due = min(total, int((time.time() - self._began) * per_s) + 1)
+            due = min(total, int((time.time() - self.began) * per_s) + 1)
             for number in range(sent, due):
                 self._waiting.append(number)
             sent = max(sent, due)
             self._drain()
-            await asyncio.sleep(max(0.0, self._began + sent / per_s - time.time()))
+            await asyncio.sleep(max(0.0, self.began + sent / per_s - time.time()))
         await self._settle(total)
 
     async def _settle(self, total: int) -> None:
@@ -122,10 +129,13 @@ class _Run:
         per_s = self.load.rate / self.load.batch
         while self.idle and self._waiting:
             number = self._waiting.popleft()
-            due = self._began + number / per_s
+            due = self.began + number / per_s
             self.late += time.time() - due > LATE_S
-            request = self._requests[number % len(self._requests)]
-            self.idle.popleft().send(due, request.replace(TIME, b"%d" % int(due * 1e6)))
+            self._send(number, due)
+
+    def _send(self, number: int, due: float) -> None:
+        request = self._requests[number % len(self._requests)]
+        self.idle.popleft().send(due, request.replace(TIME, b"%d" % int(due * 1e6)))
 
     def answered(self, sender: _Sender, head: bytes, body: bytes, took_s: float) -> None:
         status = int(head[9:12])
@@ -133,8 +143,37 @@ class _Run:
         self.answer_s.append(took_s)
         if status < 300:  # noqa: PLR2004  # the success range of HTTP
             self.accepted += int(json.loads(body)["accepted"])
+        self._rest(sender, status)
+
+    def _rest(self, sender: _Sender, _status: int) -> None:
         self.idle.append(sender)
         self._drain()
+
+
+class ClosedRun(Run):
+    """The closed loop: every connection sends again once it is answered, and soon after it is refused."""
+
+    _ends = 0.0
+    _number = 0
+
+    async def go(self) -> None:
+        self.began = time.time()
+        self._ends = self.began + self.load.seconds
+        self._drain()
+        await asyncio.sleep(self.load.seconds)
+        self._ends = 0.0  # whatever the wall clock did meanwhile
+        await self._settle(self._number)
+
+    def _drain(self) -> None:
+        while self.idle and time.time() < self._ends:
+            self._send(self._number, time.time())
+            self._number += 1
+
+    def _rest(self, sender: _Sender, status: int) -> None:
+        if status < 300:  # noqa: PLR2004  # the success range of HTTP
+            super()._rest(sender, status)
+        else:
+            asyncio.get_running_loop().call_later(REFUSED_REST_S, super()._rest, sender, status)
 
 
 def _length(head: bytes) -> int:
@@ -147,23 +186,33 @@ def _length(head: bytes) -> int:
 
 async def measure(note: dict[str, Any], load: Load) -> dict[str, Any]:
     """Send *load* to the plant of *note* and report what became of it. Raises Unavailable when it does not answer."""
-    url = urlsplit(note["url"])
-    head = (
-        f"POST /v1/readings HTTP/1.1\r\nhost: {url.netloc}\r\nx-api-key: {note['api_key']}\r\n"
-        "content-type: application/json\r\ncontent-length: %d\r\n\r\n"
-    ).encode()
-    run = _Run(load, head)
-    loop = asyncio.get_running_loop()
-    try:
-        for _ in range(CONNECTIONS):
-            await loop.create_connection(lambda: _Sender(run), url.hostname, url.port)
-    except OSError as error:
-        raise Unavailable(f"nothing answers at {note['url']}") from error
     before, began = cpu_s(note["pid"]), time.process_time()
-    await run.go()
+    run = await send(note["url"], note["api_key"], load)
     generator = time.process_time() - began
     committed = await _committed(note["store_url"], load, run.accepted)
-    return report(load, run, committed, _difference(before, cpu_s(note["pid"])), generator)
+    return report(load, run, committed, difference(before, cpu_s(note["pid"])), generator)
+
+
+async def send(base_url: str, api_key: str, load: Load) -> Run:
+    """Send *load* and return what was answered. Raises Unavailable when nothing listens there."""
+    url = urlsplit(base_url)
+    head = (
+        f"POST /v1/readings HTTP/1.1\r\nhost: {url.netloc}\r\nx-api-key: {api_key}\r\n"
+        "content-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    ).encode()
+    run = (Run if load.rate else ClosedRun)(load, head)
+    loop = asyncio.get_running_loop()
+    try:
+        senders = [
+            (await loop.create_connection(lambda: _Sender(run), url.hostname or "", url.port or 80))[1]
+            for _ in range(load.connections)
+        ]
+    except OSError as error:
+        raise Unavailable(f"nothing answers at {base_url}") from error
+    await run.go()
+    for sender in senders:
+        sender.close()
+    return run
 
 
 async def _committed(store_url: str, load: Load, accepted: int) -> dict[str, Any]:
@@ -181,7 +230,7 @@ async def _committed(store_url: str, load: Load, accepted: int) -> dict[str, Any
     return {"stored": stored, "latency_ms": latency}
 
 
-def report(load: Load, run: _Run, committed: dict[str, Any], cpu: dict[str, float], generator: float) -> dict[str, Any]:
+def report(load: Load, run: Run, committed: dict[str, Any], cpu: dict[str, float], generator: float) -> dict[str, Any]:
     """One JSON object; latencies in milliseconds, CPU in microseconds a stored reading."""
     stored = max(1, committed["stored"])
     return {
@@ -247,5 +296,5 @@ def _name(child: int, pid: int) -> str:
     return next((word for word in ("work", "simulate") if f" {word}" in words and "penstock" in words), "postgres")
 
 
-def _difference(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+def difference(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
     return {name: used - before.get(name, 0.0) for name, used in after.items()}
