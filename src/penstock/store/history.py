@@ -31,7 +31,7 @@ from penstock.store.port import (
     Rows,
     Span,
 )
-from penstock.store.postgres import Database, conninfo, translated
+from penstock.store.postgres import Database, conninfo, read_json_fast, translated
 from penstock.store.sql import statements
 
 SQL: Final = statements("history")
@@ -110,6 +110,7 @@ class PostgresHistory:
                 conninfo(self._database.url, application="flush"), autocommit=True
             )
             array_parameters(self._connection)
+            await read_json_fast(self._connection)
             await self._connection.execute(SQL["connect"])
         return self._connection
 

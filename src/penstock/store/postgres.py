@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
+import msgspec
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
+from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from penstock.errors import Unavailable
+from penstock.errors import Misconfigured, Unavailable
 
 TCP: Final = {
     # A half-open socket hangs for minutes under keepalives alone; this ends it in five seconds.
@@ -23,8 +25,14 @@ CHECKOUT_S: Final = 5.0
 
 
 def conninfo(url: str, *, application: str) -> str:
-    """*url* with the time-outs that every connection of ours has, and our name for the server's logs."""
-    return make_conninfo(url, application_name=f"penstock {application}", options="-c timezone=UTC", **TCP)
+    """*url* with the time-outs that every connection of ours has, and our name for the server's logs.
+
+    Raises Misconfigured when it is no URL of PostgreSQL.
+    """
+    try:
+        return make_conninfo(url, application_name=f"penstock {application}", options="-c timezone=UTC", **TCP)
+    except psycopg.ProgrammingError as error:
+        raise Misconfigured("store.url", "it is no PostgreSQL URL", "use embedded: or postgresql://…") from error
 
 
 @contextmanager
@@ -41,6 +49,11 @@ def translated() -> Iterator[None]:
         raise Unavailable(f"the database does not answer: {str(error).strip().splitlines()[0]}") from error
 
 
+async def read_json_fast(connection: AsyncConnection) -> None:
+    """Ten thousand tags come as ten thousand small JSON documents; the standard reader takes ten times as long."""
+    set_json_loads(msgspec.json.decode, connection)
+
+
 class Database:
     """A pool of autocommit connections of one process."""
 
@@ -53,6 +66,7 @@ class Database:
             timeout=CHECKOUT_S,
             kwargs={"autocommit": True},
             check=AsyncConnectionPool.check_connection,
+            configure=read_json_fast,
             open=False,
         )
 
