@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
-from typing import Final
+from typing import Final, NoReturn
 
 from penstock.errors import Backpressure, Misconfigured, PenstockError, Unavailable
 
@@ -25,8 +25,18 @@ def main() -> None:
     try:
         app()
     except PenstockError as error:
-        print(f"penstock: {error}", file=sys.stderr)  # noqa: T201  # the last word of a command line
-        sys.exit(exit_code(error))
+        end(str(error), exit_code(error))
+    except UnicodeDecodeError as error:
+        end(f"a file is not UTF-8 text (its byte {error.start} is not). Mend: save it as UTF-8", EXIT_NOT_SO)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        end(f"{where}{error.strerror or error}", EXIT_NOT_SO)
+
+
+def end(why: str, code: int) -> NoReturn:
+    """The last word of a command line: one line for a person, and a code for scripts."""
+    print(f"penstock: {why}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
 
 
 def share_metrics() -> None:

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import psycopg
 
-from penstock.errors import Unavailable
+from penstock.errors import Misconfigured, Unavailable
 from penstock.store.sql import statements
 
 TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -196,6 +196,8 @@ async def measure(note: dict[str, Any], load: Load) -> dict[str, Any]:
 async def send(base_url: str, api_key: str, load: Load) -> Run:
     """Send *load* and return what was answered. Raises Unavailable when nothing listens there."""
     url = urlsplit(base_url)
+    if url.scheme != "http":
+        raise Misconfigured("door.tls", "the load is sent without TLS", "measure a plant that runs without --tls")
     head = (
         f"POST /v1/readings HTTP/1.1\r\nhost: {url.netloc}\r\nx-api-key: {api_key}\r\n"
         "content-type: application/json\r\ncontent-length: %d\r\n\r\n"

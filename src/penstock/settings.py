@@ -1,9 +1,11 @@
 """Everything an operator may set, read once at start-up and frozen. The docstrings are the reference's text."""
 
+import os
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -132,6 +134,15 @@ class ServeSettings(Room):
     zone: str = Field(default="UTC", description="The plant's time zone on the page, as `Europe/Paris`.")
     plant: str = Field(default="Penstock", description="The plant's name on the page.")
 
+    @field_validator("zone")
+    @classmethod
+    def _known(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"there is no time zone {zone!r}; write it as Europe/Paris") from error
+        return zone
+
 
 class Settings(BaseSettings):
     """Arguments > environment `PENSTOCK_<STATION>__<KEY>` > `penstock.toml` > what stands here."""
@@ -169,6 +180,7 @@ class Settings(BaseSettings):
 
 def read_settings(**given: Any) -> Settings:
     """The settings, with *given* above all else. Raises Misconfigured with the first wrong setting's name."""
+    _check_environment()
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -177,3 +189,13 @@ def read_settings(**given: Any) -> Settings:
         raise Misconfigured(name, first["msg"].lower(), f"see `{name}` in docs/reference.md") from error
     except (OSError, ValueError) as error:
         raise Misconfigured("penstock.toml", f"cannot be read ({error})", "correct the file, or remove it") from error
+
+
+def _check_environment() -> None:
+    """A misspelt variable would be passed over in silence. Those that name no station are somebody else's."""
+    rooms = tuple(name.upper() for name in Settings.model_fields if name != "data")
+    for name in os.environ:
+        room, double, _ = name.upper().removeprefix("PENSTOCK_").partition("__")
+        misspelt = room not in rooms if double else room.startswith(tuple(f"{one}_" for one in rooms))
+        if name.upper().startswith("PENSTOCK_") and misspelt:
+            raise Misconfigured(name, "there is no such setting", "write PENSTOCK_<STATION>__<KEY>: docs/reference.md")

@@ -157,15 +157,16 @@ def _tell(served: Front, first: str, link: str, options: Options) -> None:
     else:
         lines = [f"page: {link}"]
         lines += [f"api key: {first}"] if first else ["api key: made before; another: penstock keys create --name NAME"]
-        lines += [_first_reading(served.url, first or "KEY"), "stop: Ctrl-C"]
+        lines += [_first_reading(served, first or "KEY"), "stop: Ctrl-C"]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 
 
-def _first_reading(url: str, key: str) -> str:
+def _first_reading(served: Front, key: str) -> str:
     reading = '{"tag": "plant/line/machine/temperature", "ts": "\'$(date -u +%FT%TZ)\'", "value": 21.5}'
     headers = f"-H 'X-API-Key: {key}' -H 'Content-Type: application/json'"
-    return f"send a reading: curl {url}/v1/readings {headers} -d '{reading}'"
+    trust = f"--cacert {served.certificate} " if served.certificate else ""
+    return f"send a reading: curl {trust}{served.url}/v1/readings {headers} -d '{reading}'"
 
 
 def _has_screen() -> bool:

@@ -8,6 +8,7 @@ import typer
 
 from penstock.cli.options import Data, Json
 from penstock.cli.show import client, show, show_one
+from penstock.model.alarm import State
 
 Prefix = Annotated[str, typer.Argument(help="Tags whose path begins so; all by default.")]
 READING = ("tag", "ts", "value", "state", "quality")
@@ -81,7 +82,7 @@ def balance(
 
 
 def alarms(
-    state: Annotated[str | None, typer.Option(help="unacknowledged, acknowledged, returned, shelved, closed.")] = None,
+    state: Annotated[State | None, typer.Option(help="Only those that stand so.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only this tag.")] = None,
     data: Data = None,
     as_json: Json = False,

@@ -1,9 +1,10 @@
 """How commands print: tables for people, JSON for machines; and how they find the plant that runs."""
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 from rich.console import Console
@@ -14,6 +15,9 @@ from penstock.settings import read_settings
 
 if TYPE_CHECKING:
     from penstock.client import SyncClient
+
+PIPE_WIDTH: Final = 2_000
+"""What reads a pipe counts lines: an item stays on one."""
 
 
 def instance(data: Path | None) -> Instance:
@@ -36,10 +40,12 @@ def show(items: Sequence[Mapping[str, Any]], *, as_json: bool, columns: Iterable
     if not items:
         return typer.echo("none")
     names = list(columns) or list(items[0])
-    table = Table(*names, title=title or None, header_style="bold", box=None, pad_edge=False)
+    table = Table(title=title or None, header_style="bold", box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold")  # half a tag or an id is of no use to anyone
     for item in items:
         table.add_row(*("" if item.get(name) is None else str(item[name]) for name in names))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
     return None
 
 

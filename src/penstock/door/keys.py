@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import math
 import re
 import secrets
 import time
@@ -11,8 +12,9 @@ from typing import Final, NamedTuple
 
 from penstock.clock import Clock
 from penstock.door.port import KeyStore
-from penstock.errors import Unauthorized, Unavailable
-from penstock.model.access import Caller, Key, Role
+from penstock.errors import Unauthorized, Unavailable, Undecodable
+from penstock.model.access import ALL_SITES, Caller, Key, Role
+from penstock.model.tag import is_path
 
 FRESH_S: Final = 5.0
 """A key that was seen is believed this long: so soon does a revocation take hold."""
@@ -51,11 +53,22 @@ def make_key(  # noqa: PLR0913  # what a key is
     rate: float | None = None,
     burst: float | None = None,
 ) -> NewKey:
-    """A new key `pk_<id>_<256 random bits>`, not yet in any store."""
+    """A new key `pk_<id>_<256 random bits>`, not yet in any store. Raises Undecodable for what no key can be."""
+    sites = frozenset(sites)
+    _check(name, sites, [figure for figure in (rate, burst) if figure is not None])
     key_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(8))
     secret = f"pk_{key_id}_{secrets.token_urlsafe(32)}"
-    key = Key(key_id, name, sha256(secret), role, frozenset(sites), rate, burst, clock.now_us(), created_by)
+    key = Key(key_id, name, sha256(secret), role, sites, rate, burst, clock.now_us(), created_by)
     return NewKey(key, secret)
+
+
+def _check(name: str, sites: frozenset[str], figures: Iterable[float]) -> None:
+    if not (name.strip() and name.isprintable()):
+        raise Undecodable("a name is printable characters", code="bad_text")
+    if not (sites and all(site == ALL_SITES or ("/" not in site and is_path(f"{site}/x")) for site in sites)):
+        raise Undecodable("a site is the first segment of a path, or *", code="bad_site")
+    if not all(0 <= figure < math.inf for figure in figures):
+        raise Undecodable("rate and burst are numbers, 0 or more", code="bad_rate")
 
 
 async def create_key(store: KeyStore, made: NewKey) -> str:

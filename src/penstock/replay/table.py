@@ -102,8 +102,11 @@ def _csv(file: Path) -> tuple[list[str], Iterator[Row]]:
 
 
 def _parquet(file: Path) -> tuple[list[str], Iterator[Row]]:
-    with duckdb.connect() as database:
-        described = database.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(file)]).fetchall()
+    try:
+        with duckdb.connect() as database:
+            described = database.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(file)]).fetchall()
+    except duckdb.Error as error:
+        raise Rejected(f"{file} is no Parquet file: {str(error).splitlines()[0]}", code="file_row") from error
     # An instant comes as microseconds: as an object it would need a further library.
     columns = [_quoted(name, str(kind)) for name, kind, *_ in described]
 
