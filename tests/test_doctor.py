@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from penstock import doctor
+from penstock.datadir import Instance, leave_note
 from penstock.doctor import Check, all_well, as_table, run_doctor
 from penstock.settings import Settings, read_settings
 from penstock.store.embedded import EmbeddedPostgres
@@ -184,3 +185,12 @@ def test_the_table_shows_what_ails_with_its_mend() -> None:
     assert "bad" in shown
     assert "mend: choose another" in shown
     assert shown.count("ok") == 1
+
+
+def test_a_plant_started_with_a_database_of_its_own_is_asked_there(tmp_path: Path, postgres_url: str) -> None:
+    """`up --store` is in no setting that the doctor reads: the plant's note tells."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    leave_note(data, Instance(os.getpid(), "http://127.0.0.1:1", postgres_url))
+    checks = {check.name: check for check in run_doctor(read_settings(data=data))}
+    assert "answers" in checks["database"].detail

@@ -203,6 +203,9 @@ def _database(settings: Settings) -> list[Check]:
         if not settings.store.url.startswith("embedded:"):
             return asyncio.run(_look_into(settings.store.url, "`store.url` and its network"))
         directory = embedded_directory(settings.store.url, settings.data)
+        running = read_note(settings.data)
+        if running is not None and running.store_url and running_url(directory) is None:  # started with `up --store`
+            return asyncio.run(_look_into(running.store_url, "`--store` and its network"))
         return [_programs(), *_embedded(directory)]
     except Misconfigured as error:
         return [Check("database", False, error.why, error.mend)]
