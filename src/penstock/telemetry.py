@@ -34,6 +34,7 @@ LAG: Final = Gauge(
 def start_logging(level: str = "info") -> None:
     """Structured logs on standard error: JSON, or colours where a person is looking."""
     human = sys.stderr.isatty()
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what it would say, our own lines say as JSON
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

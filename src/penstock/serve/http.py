@@ -30,6 +30,8 @@ from penstock.telemetry import log
 
 BODY_BYTES_MAX: Final = 64 * 2**10
 _ROOMS: Final = (readings, tags, alarms, books, keys, plant, open)
+_OUTSIDE: Final = {"stands": "state"}
+"""Parameters that Litestar does not let us name as they are named outside."""
 _CONFLICTS: Final = frozenset({"changed_meanwhile", "already_redriven", "alarm_state"})
 
 
@@ -102,7 +104,9 @@ def _refused(_: ASGIConnection, error: PenstockError) -> Response[bytes]:  # typ
 def _invalid(_: ASGIConnection, error: ValidationException) -> Response[bytes]:  # type: ignore[type-arg]
     """Names what is wrong, and repeats nothing of it."""
     extra = error.extra if isinstance(error.extra, list) else []
-    names = sorted({str(each.get("key", "")) for each in extra if isinstance(each, dict)} - {""})
+    names = sorted(
+        {_OUTSIDE.get(key, key) for each in extra if isinstance(each, dict) and (key := str(each.get("key", "")))}
+    )
     known = [name for name in names if name.isidentifier() and len(name) <= 32]  # noqa: PLR2004  # ours are shorter
     what = ", ".join(known) or "a parameter or the body"
     return _answer(Problem(400, "bad_parameter", f"not as the OpenAPI document says: {what}"))

@@ -90,6 +90,7 @@ class LogWriter:
         self._connection = open_file(folder)
         self._heads: dict[Lane, Head] | None = None
         self._stored: dict[Lane, Head] = {}
+        self._short = False
         self._appends: queue.SimpleQueue[Append | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="penstock-log", daemon=True)
         self._thread.start()
@@ -137,7 +138,11 @@ class LogWriter:
 
     def _guard_disk(self) -> None:
         free = shutil.disk_usage(self._folder).free
-        if free < self._limits.disk_free_min_bytes:
+        short = free < self._limits.disk_free_min_bytes
+        if short != self._short:
+            self._short = short
+            log.warning("the disk is nearly full: nothing is accepted" if short else "accepting again", free_bytes=free)
+        if short:
             raise Backpressure(f"the disk has only {free // 2**20} MiB left", retry_after_s=DISK_RETRY_S)
 
     def _commit(self, appends: Sequence[Append]) -> Sequence[Mapping[Lane, int]]:
