@@ -17,6 +17,12 @@ from penstock.settings import read_settings
 from penstock.store.postgres import conninfo
 
 
+@pytest.fixture(autouse=True)
+def _own_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a process of its own may share its counters: here every later test would look for them elsewhere."""
+    monkeypatch.setattr("penstock.__main__.share_metrics", lambda: None)
+
+
 def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
     """Exit code and standard error of `penstock WORDS`."""
     monkeypatch.setattr(sys, "argv", ["penstock", *map(str, words)])
