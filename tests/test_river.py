@@ -121,6 +121,14 @@ def test_a_key_made_beside_a_running_plant_works_until_it_is_revoked(plant: Plan
         plant.key = admin
 
 
+def test_the_bench_counts_what_was_acknowledged_and_what_was_committed(plant: Plant) -> None:
+    load = ("--rate", "2000", "--seconds", "1", "--batch", "100", "--tags", "100")
+    done = penstock("bench", *load, "--json", data=plant.data)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["acknowledged"] == report["committed"] == 2_000
+
+
 def test_a_wrong_setting_stops_the_start_with_its_name(tmp_path: Path) -> None:
     done = penstock("up", "--no-browser", "--stream", "kafka://x", data=tmp_path / "data")
     assert done.returncode == 78

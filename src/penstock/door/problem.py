@@ -39,6 +39,20 @@ _STATUS: Final[Sequence[tuple[type[PenstockError], int]]] = (
 Headers = list[tuple[bytes, bytes]]
 
 
+SCHEMA: Final = {
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "detail": {"type": "string"},
+    },
+}
+"""Of every 4xx and 5xx, for the OpenAPI document."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One error answer. *more* are further members of the JSON object, such as `errors`."""

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from penstock.door.problem import SCHEMA as PROBLEM_SCHEMA
 from penstock.ingest.refusal import DETAIL, LISTED_MAX
 from penstock.model.quality import CODE_MAX
 from penstock.settings import IngestSettings
@@ -52,17 +53,6 @@ _READING: Final[dict[str, Any]] = {
     },
     "oneOf": [{"required": ["ts"]}, {"required": ["source_ts"]}],
     "example": _EXAMPLE,
-}
-_PROBLEM: Final = {
-    "type": "object",
-    "required": ["type", "title", "status", "code", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "code": {"type": "string"},
-        "detail": {"type": "string"},
-    },
 }
 _PROBLEMS: Final = {
     400: "Not JSON, nested too deep, or not what its Content-Encoding says.",
@@ -161,4 +151,4 @@ def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _problem(description: str) -> dict[str, Any]:
-    return {"description": description, "content": {"application/problem+json": {"schema": _PROBLEM}}}
+    return {"description": description, "content": {"application/problem+json": {"schema": PROBLEM_SCHEMA}}}

@@ -6,22 +6,13 @@ from typing import Any, Final
 import msgspec
 from litestar import Litestar
 
+from penstock.door.problem import SCHEMA as PROBLEM_SCHEMA
+
 PROBLEM: Final = "application/problem+json"
 _SCHEMES: Final = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "bearer": {"type": "http", "scheme": "bearer"},
     "session": {"type": "apiKey", "in": "cookie", "name": "penstock_session"},
-}
-_PROBLEM: Final = {
-    "type": "object",
-    "required": ["type", "title", "status", "code", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "code": {"type": "string"},
-        "detail": {"type": "string"},
-    },
 }
 _EVERYWHERE: Final = {
     400: "A parameter or the body is not what it must be.",
@@ -75,7 +66,7 @@ def document(app: Litestar, written: Mapping[str, Any]) -> bytes:
     for path, item in written.items():
         paths[path] = {**paths.get(path, {}), **item}
     components = {**schema.get("components", {}), "securitySchemes": _SCHEMES}
-    components["schemas"] = {**components.get("schemas", {}), "Problem": _PROBLEM}
+    components["schemas"] = {**components.get("schemas", {}), "Problem": PROBLEM_SCHEMA}
     return msgspec.json.encode({**schema, "paths": paths, "components": components})
 
 
