@@ -1,61 +1,25 @@
 """What every latest-value cache promises; over memory and a real Redis."""
 
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis import Redis
 
 from penstock.errors import Unavailable
 from penstock.model.batch import NO_SEQ
 from penstock.store.latest import LatestCache, LatestReading, LatestRows, MemoryLatest
 from penstock.store.redis import RedisLatest
+from redis_server import RedisServer
 
 Row = tuple[str, int, float, int]
 
 
-class RedisServer:
-    """A real redis-server of this test run's own, without a file."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._folder = folder
-        self.start()
-
-    def start(self) -> None:
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)]
-        self._process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.01)
-        raise AssertionError("redis-server did not start")
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def command(self, *words: str) -> None:
-        with Redis.from_url(self.url) as redis:
-            redis.execute_command(*words)
-
-
 @pytest.fixture(scope="module")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     yield server
     server.kill()

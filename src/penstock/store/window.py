@@ -1,0 +1,339 @@
+"""The last hour of every tag in figures: count, extremes, mean, deviation, first and last, by short buckets.
+
+Readings are summed up by source time into buckets 1 s wide, kept for windows of up to 300 s, and 10 s wide, kept for
+windows of up to 3,600 s. A window consists of whole buckets: it begins up to one bucket (1 s or 10 s) before the time
+asked for, never after it, and ends with the bucket of the time asked at. Only good and uncertain values count.
+
+A bucket is 88 bytes, so a tag that speaks every second takes (300 + 360) x 88 = 58 kB; one that speaks every minute
+5 kB; at most 74 kB, when what has left the windows waits to be swept.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, NamedTuple, Protocol
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.model.batch import Floats, Int32s, Ints
+from penstock.model.quality import is_bad
+from penstock.store.encode import starts_of
+
+SECOND_US: Final = 1_000_000
+WINDOW_MAX_S: Final = 3_600
+PAGE_TAGS: Final = 16
+"""Neighbours whose buckets of one interval are kept, and written, together."""
+
+BUCKET: Final = np.dtype(
+    [
+        ("tag", "<i4"), ("n", "<i4"), ("mean", "<f8"), ("m2", "<f8"), ("lo", "<f8"), ("hi", "<f8"),
+        ("first_ts", "<i8"), ("first_seq", "<i8"), ("first", "<f8"), ("last_ts", "<i8"), ("last_seq", "<i8"),
+        ("last", "<f8"),
+    ]
+)  # fmt: skip
+"""`m2` is the sum of squares about the mean, which cancels nothing: merged by Chan, Golub and LeVeque (1979)."""
+Buckets = NDArray[np.void]
+"""One row a tag and interval; each lies in the interval of its first reading."""
+
+Shard = tuple[str, str]
+"""Stream and shard."""
+Heads = Mapping[Shard, int]
+"""How far each shard is followed; 0 where it is not listed."""
+
+
+class Tier(NamedTuple):
+    """Buckets of one width, and how long a window is read from them."""
+
+    width_us: int
+    span_us: int
+
+    @property
+    def buckets_max(self) -> int:
+        """Intervals of a page beyond which those that left the window are swept."""
+        return self.span_us // self.width_us + 60
+
+    def horizon(self, now_us: int) -> int:
+        """The first interval that a window may still need."""
+        return (now_us - self.span_us) // self.width_us
+
+
+FINE: Final = Tier(SECOND_US, 300 * SECOND_US)
+COARSE: Final = Tier(10 * SECOND_US, WINDOW_MAX_S * SECOND_US)
+TIERS: Final = (FINE, COARSE)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fold:
+    """What the flushes between two looks add to the windows: fine buckets, before <= positions < heads."""
+
+    buckets: Buckets
+    before: Heads
+    heads: Heads
+    whole: bool = True
+    """False when some readings of these flushes could not be found any more."""
+
+    def and_then(self, later: "Fold") -> "Fold":
+        """Both, one after the other."""
+        buckets = np.concatenate([self.buckets, later.buckets])
+        return Fold(buckets, {**later.before, **self.before}, {**self.heads, **later.heads}, self.whole and later.whole)
+
+
+class Summary(NamedTuple):
+    """A window in figures; not finite where values are too large for it."""
+
+    count: int
+    min: float
+    max: float
+    mean: float
+    std: float
+    """Of the sample; 0 for a single value."""
+    rate_per_s: float
+    """NaN where all readings are of one moment."""
+    last: float
+
+
+class WindowCache(Protocol):
+    """A cache: it may lose everything at any time; then it knows nothing, and says so, but never too little."""
+
+    async def begin(self, fold: Fold, since_us: int) -> str:
+        """Empty it and begin with *fold*, which holds all readings with ts >= *since_us*; the new generation."""
+        ...
+
+    async def put(self, fold: Fold, now_us: int) -> bool:
+        """Add *fold*, once: nothing changes when it has been added before. What left the windows is forgotten.
+
+        False: it does not follow what is held (flushes between are missing, or everything is): `begin` anew.
+        Raises Unavailable, then the fold may or may not have been added: put it again.
+        """
+        ...
+
+    async def get(self, tag_id: int, seconds: float, now_us: int) -> Summary | None:
+        """The window that ends now; None where it cannot be told in full: ask the history. Raises Unavailable."""
+        ...
+
+    async def generation(self) -> str | None:
+        """Stays the same as long as nothing was lost; None before `begin`."""
+        ...
+
+    async def heads(self) -> Heads:
+        """How far each shard is added."""
+        ...
+
+    async def complete_since(self) -> int | None:
+        """Every reading with this source time (microseconds) or a later one is in; None before `begin`."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+def buckets_of(tag: Int32s, ts: Ints, seq: Ints, value: Floats, quality: Ints) -> Buckets:
+    """Fine buckets of readings sorted by (tag, ts, seq). One pass over the columns."""
+    counts = ~(is_bad(quality) | np.isnan(value))
+    if not counts.all():
+        tag, ts, seq, value = tag[counts], ts[counts], seq[counts], value[counts]
+    if not ts.size:
+        return np.empty(0, BUCKET)
+    starts = starts_of(tag, ts // FINE.width_us)
+    ends = np.append(starts[1:], ts.size) - 1
+    n = ends - starts + 1
+    made = np.empty(starts.size, BUCKET)
+    made["tag"], made["n"] = tag[starts], n
+    with np.errstate(over="ignore", invalid="ignore"):
+        made["mean"] = mean = np.add.reduceat(value, starts) / n
+        made["m2"] = np.add.reduceat((value - np.repeat(mean, n)) ** 2, starts)
+    made["lo"], made["hi"] = np.minimum.reduceat(value, starts), np.maximum.reduceat(value, starts)
+    made["first_ts"], made["first_seq"], made["first"] = ts[starts], seq[starts], value[starts]
+    made["last_ts"], made["last_seq"], made["last"] = ts[ends], seq[ends], value[ends]
+    return made
+
+
+def merge(buckets: Buckets, width_us: int) -> Buckets:
+    """Buckets of one tag and interval become one, sorted by tag and interval."""
+    if not buckets.size:
+        return buckets
+    tag, place = buckets["tag"], buckets["first_ts"] // width_us
+    order = np.lexsort((buckets["first_seq"], buckets["first_ts"], place, tag))
+    buckets = buckets[order]
+    starts = starts_of(tag[order], place[order])
+    if starts.size == buckets.size:
+        return buckets
+    return _summed(buckets, starts)
+
+
+def _summed(buckets: Buckets, starts: Ints) -> Buckets:
+    """One bucket for each stretch of *buckets*, in which they are sorted by their first reading."""
+    made = buckets[starts]
+    sizes = np.diff(starts, append=buckets.size)
+    each, n = np.repeat(np.arange(starts.size), sizes), buckets["n"]
+    made["n"] = np.add.reduceat(n, starts)
+    with np.errstate(over="ignore", invalid="ignore"):
+        made["mean"] = np.add.reduceat(buckets["mean"] * (n / made["n"][each]), starts)
+        apart = buckets["mean"] - made["mean"][each]
+        made["m2"] = np.add.reduceat(buckets["m2"] + n * apart**2, starts)
+    made["lo"], made["hi"] = np.minimum.reduceat(buckets["lo"], starts), np.maximum.reduceat(buckets["hi"], starts)
+    last = np.lexsort((buckets["last_seq"], buckets["last_ts"], each))[np.append(starts[1:], buckets.size) - 1]
+    for name in ("last_ts", "last_seq", "last"):
+        made[name] = buckets[name][last]
+    return made
+
+
+def summary_of(buckets: Buckets) -> Summary:
+    """All buckets (of one tag) together."""
+    if not buckets.size:
+        return Summary(0, *[float("nan")] * 6)
+    order = np.lexsort((buckets["first_seq"], buckets["first_ts"]))
+    (one,) = _summed(buckets[order], np.zeros(1, np.int64))
+    n, elapsed_s = int(one["n"]), (int(one["last_ts"]) - int(one["first_ts"])) / SECOND_US
+    with np.errstate(over="ignore", invalid="ignore"):
+        std = float(np.sqrt(one["m2"] / (n - 1))) if n > 1 else 0.0
+        rate = float((one["last"] - one["first"]) / elapsed_s) if elapsed_s else float("nan")
+    return Summary(n, float(one["lo"]), float(one["hi"]), float(one["mean"]), std, rate, float(one["last"]))
+
+
+class Span(NamedTuple):
+    """The intervals lo..hi of a tier: what a window consists of."""
+
+    tier: Tier
+    lo: int
+    hi: int
+
+    @property
+    def start_us(self) -> int:
+        return self.lo * self.tier.width_us
+
+
+def span_of(seconds: float, now_us: int) -> Span:
+    """The window's intervals. *seconds* must be at most WINDOW_MAX_S."""
+    tier = FINE if seconds * SECOND_US <= FINE.span_us else COARSE
+    return Span(tier, (now_us - int(seconds * SECOND_US)) // tier.width_us, now_us // tier.width_us)
+
+
+class Place(NamedTuple):
+    """Where a page belongs: a tier (by number), a group of PAGE_TAGS tags, an interval."""
+
+    tier: int
+    group: int
+    interval: int
+
+
+def group_of(tag_id: int) -> int:
+    """The group of a tag."""
+    return tag_id // PAGE_TAGS
+
+
+def tiers_of(buckets: Buckets, now_us: int) -> list[Buckets]:
+    """Fine *buckets* by tier, merged, without what no window needs any more."""
+    fine = merge(buckets, FINE.width_us)
+    merged = zip(TIERS, (fine, merge(fine, COARSE.width_us)), strict=True)
+    return [each[each["first_ts"] // tier.width_us >= tier.horizon(now_us)] for tier, each in merged]
+
+
+def pages_of(tier: int, buckets: Buckets) -> dict[Place, Buckets]:
+    """Merged *buckets* of a tier by their page; a page holds one bucket a tag at most."""
+    if not buckets.size:
+        return {}
+    group, interval = buckets["tag"] // PAGE_TAGS, buckets["first_ts"] // TIERS[tier].width_us
+    order = np.lexsort((interval, group))
+    buckets, group, interval = buckets[order], group[order], interval[order]
+    starts = starts_of(group, interval)
+    places = zip(group[starts].tolist(), interval[starts].tolist(), strict=True)
+    bounds = pairwise([*starts.tolist(), buckets.size])
+    return {Place(tier, *each): buckets[lo:hi] for each, (lo, hi) in zip(places, bounds, strict=True)}
+
+
+def places_of(tier: int, buckets: Buckets) -> list[Place]:
+    """The pages that *buckets* belong to, once each."""
+    pairs = np.stack([buckets["tag"] // PAGE_TAGS, buckets["first_ts"] // TIERS[tier].width_us])
+    return [Place(tier, group, interval) for group, interval in np.unique(pairs, axis=1).T.tolist()]
+
+
+def decode_pages(pages: Iterable[bytes]) -> Buckets:
+    """The buckets of pages, one after the other."""
+    return np.frombuffer(b"".join(pages), BUCKET)
+
+
+class Follows(NamedTuple):
+    """How a fold stands to what is held: it adds nothing new, or it may be added."""
+
+    known: bool
+    next: bool
+
+
+def stands(fold: Fold, held: Heads) -> Follows:
+    """Whether all of *fold* is held already, or it begins exactly where what is held ends."""
+    known = all(held.get(shard, 0) >= head for shard, head in fold.heads.items())
+    return Follows(known, all(held.get(shard, 0) == head for shard, head in fold.before.items()))
+
+
+class MemoryWindow:
+    """In this process's memory."""
+
+    def __init__(self) -> None:
+        self._pages: list[dict[int, dict[int, bytes]]] = [{} for _ in TIERS]
+        self._heads: dict[Shard, int] = {}
+        self._since_us: int | None = None
+        self._generation: str | None = None
+
+    async def begin(self, fold: Fold, since_us: int) -> str:
+        self._pages = [{} for _ in TIERS]
+        self._heads, self._since_us = {}, since_us
+        self._add(fold, since_us)
+        self._generation = str(uuid4())
+        return self._generation
+
+    async def put(self, fold: Fold, now_us: int) -> bool:
+        if self._generation is None:
+            return False
+        follows = stands(fold, self._heads)
+        if follows.next and not follows.known and fold.whole:
+            self._add(fold, now_us)
+        return follows.known or (follows.next and fold.whole)
+
+    async def get(self, tag_id: int, seconds: float, now_us: int) -> Summary | None:
+        span = span_of(seconds, now_us)
+        if seconds > WINDOW_MAX_S or self._since_us is None or span.start_us < self._since_us:
+            return None
+        pages = self._pages[TIERS.index(span.tier)].get(group_of(tag_id), {})
+        found = decode_pages(pages[each] for each in range(span.lo, span.hi + 1) if each in pages)
+        return summary_of(found[found["tag"] == tag_id])
+
+    async def generation(self) -> str | None:
+        return self._generation
+
+    async def heads(self) -> Heads:
+        return self._heads
+
+    async def complete_since(self) -> int | None:
+        return self._since_us
+
+    async def close(self) -> None: ...
+
+    def _add(self, fold: Fold, now_us: int) -> None:
+        for tier, buckets in enumerate(tiers_of(fold.buckets, now_us)):
+            held = [page for each in places_of(tier, buckets) if (page := self._held(each)) is not None]
+            merged = merge(np.concatenate([decode_pages(held), buckets]), TIERS[tier].width_us)
+            for (_, group, interval), page in pages_of(tier, merged).items():
+                pages = self._pages[tier].setdefault(group, {})
+                pages[interval] = page.tobytes()
+                if len(pages) > TIERS[tier].buckets_max:
+                    _sweep(pages, TIERS[tier].horizon(now_us))
+        self._heads.update(fold.heads)
+
+    def _held(self, place: Place) -> bytes | None:
+        return self._pages[place.tier].get(place.group, {}).get(place.interval)
+
+
+def _sweep(pages: dict[int, bytes], horizon: int) -> None:
+    for interval in [each for each in pages if each < horizon]:
+        del pages[interval]
+
+
+NO_BUCKETS: Final = np.empty(0, BUCKET)
+NOTHING: Final = Fold(NO_BUCKETS, {}, {})
+
+
+def joined(parts: Sequence[Buckets]) -> Buckets:
+    """All of *parts*; none is fine."""
+    return np.concatenate(parts) if parts else NO_BUCKETS
