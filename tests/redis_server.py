@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -45,6 +46,6 @@ class RedisServer:
     def wake(self) -> None:
         os.kill(self._process.pid, signal.SIGCONT)
 
-    def command(self, *words: str) -> None:
+    def command(self, *words: str) -> Any:
         with Redis.from_url(self.url) as redis:
-            redis.execute_command(*words)
+            return redis.execute_command(*words)

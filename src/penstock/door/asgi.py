@@ -4,12 +4,11 @@ import ipaddress
 import secrets
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from math import ceil
 from typing import Final
 
 from penstock.door.keys import Keyring
-from penstock.door.limit import Limiter, Verdict
-from penstock.door.port import App, Message, Receive, Scope, Send
+from penstock.door.limit import Limiter
+from penstock.door.port import App, Message, RateLimit, Receive, Scope, Send, Verdict
 from penstock.door.problem import Problem, answer, internal, problem_of
 from penstock.errors import Forbidden, PenstockError, Unauthorized
 from penstock.model.access import READERS, Caller, Role
@@ -37,9 +36,17 @@ class Door:
     """An ASGI app in front of all others. Apps find their caller with `caller_of`, and raise our errors freely."""
 
     def __init__(
-        self, routes: Mapping[str, App], rest: App, keyring: Keyring, limiter: Limiter, strangers: Limiter | None = None
+        self,
+        routes: Mapping[str, App],
+        rest: App,
+        keyring: Keyring,
+        limiter: RateLimit,
+        strangers: Limiter | None = None,
     ) -> None:
-        """*routes* are exact paths; every other path goes to *rest*. *strangers* bounds failed calls by address."""
+        """*routes* are exact paths; every other path goes to *rest*.
+
+        *limiter* bounds callers by key; *strangers* bounds failed calls by address, in each process by itself.
+        """
         self._routes = routes
         self._rest = rest
         self._keyring = keyring
@@ -63,12 +70,12 @@ class Door:
         finally:
             REQUESTS.labels(self._route(scope), str(reply.status)).inc()
             if reply.status == HTTPStatus.UNAUTHORIZED:
-                self._strangers.take(_peer(scope))
+                await self._strangers.take(_peer(scope))
 
     async def _pass(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
         caller = await self._find(scope)
         scope.setdefault("state", {})["caller"] = caller
-        refusal = self._stranger(scope) if caller is None else self._over_limit(scope, caller)
+        refusal = await (self._stranger(scope) if caller is None else self._over_limit(scope, caller))
         if refusal is not None:
             return await answer(reply, refusal)
         if caller is not None and scope["path"] == METRICS and not _is_near(scope):
@@ -89,22 +96,20 @@ class Door:
             raise Forbidden("a session changes things only from its own page", code="cross_origin")
         return caller
 
-    def _stranger(self, scope: Scope) -> Problem | None:
+    async def _stranger(self, scope: Scope) -> Problem | None:
         """What to answer to nobody: 401, and 429 to an address that failed too often. None where the path is open."""
         is_open = _is_open(scope)
         if is_open and scope["path"] != LOGIN_PATH:
             return None
-        if self._strangers.empty(_peer(scope)) and (verdict := self._strangers.take(_peer(scope))):
-            return _too_many(verdict, *self._strangers.shares(None, None))
+        if self._strangers.empty(_peer(scope)) and (verdict := await self._strangers.take(_peer(scope))):
+            return _too_many(verdict)
         return None if is_open else problem_of(Unauthorized("send a key as X-API-Key or Authorization: Bearer"))
 
-    def _over_limit(self, scope: Scope, caller: Caller) -> Problem | None:
+    async def _over_limit(self, scope: Scope, caller: Caller) -> Problem | None:
         if not (scope["path"].startswith("/v1/") or scope["path"] in self._routes):
             return None
-        verdict = self._limiter.take(caller.key_id, caller.rate, caller.burst)
-        if verdict is None or verdict.passes:
-            return None
-        return _too_many(verdict, *self._limiter.shares(caller.rate, caller.burst))
+        verdict = await self._limiter.take(caller.key_id, caller.rate, caller.burst)
+        return None if verdict is None or verdict.passes else _too_many(verdict)
 
     def _route(self, scope: Scope) -> str:
         """A bounded name for the path: a client may ask for anything."""
@@ -210,11 +215,11 @@ def _cookie(text: str) -> str:
     return next((value for name, _, value in pairs if name == COOKIE), "")
 
 
-def _too_many(verdict: Verdict, rate: float, burst: float) -> Problem:
+def _too_many(verdict: Verdict) -> Problem:
     """429 with the fields of draft-ietf-httpapi-ratelimit-headers: the bucket's size, and the time it takes to fill."""
     headers = [
         (b"retry-after", b"%d" % verdict.retry_after_s),
-        (b"ratelimit-policy", b'"default";q=%d;w=%d' % (burst, ceil(burst / rate))),
+        (b"ratelimit-policy", b'"default";q=%d;w=%d' % (verdict.quota, verdict.window_s)),
         (b"ratelimit", b'"default";r=%d;t=%d' % (verdict.remaining, verdict.reset_s)),
     ]
     return Problem(

@@ -3,20 +3,18 @@
 import math
 import time
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
+
+from penstock.door.port import Verdict
 
 BUCKETS_MAX: Final = 100_000
 
 
-class Verdict(NamedTuple):
-    """Whether the request passes, and what the RateLimit fields say."""
-
-    passes: bool
-    remaining: int
-    retry_after_s: int
-    """Whole seconds until one request passes again; 0 when it does now."""
-    reset_s: int
-    """Whole seconds until the bucket is full again."""
+def judged(*, passes: bool, tokens: float, rate: float, burst: float) -> Verdict:
+    """What to tell a caller whose bucket of *burst*, refilled at *rate* a second, holds *tokens* after this request."""
+    retry_s = 0 if passes else max(1, math.ceil((1 - tokens) / rate))
+    reset_s, window_s = math.ceil((burst - tokens) / rate), math.ceil(burst / rate)
+    return Verdict(passes, int(tokens), retry_s, reset_s, int(burst), window_s)
 
 
 class Bucket:
@@ -34,12 +32,14 @@ class Bucket:
         passes = self.tokens >= 1
         if passes:
             self.tokens -= 1
-        retry_s = 0 if passes else max(1, math.ceil((1 - self.tokens) / rate))
-        return Verdict(passes, int(self.tokens), retry_s, math.ceil((burst - self.tokens) / rate))
+        return judged(passes=passes, tokens=self.tokens, rate=rate, burst=burst)
 
 
 class Limiter:
-    """A bucket for each name. Of too many names the one longest unheard of is forgotten; it would start full again."""
+    """The buckets of one process, each its share of a rate that *processes* keep together without asking each other.
+
+    Of too many names the one longest unheard of is forgotten; it would start full again.
+    """
 
     def __init__(
         self, rate: float, burst: float, *, processes: int = 1, now_s: Callable[[], float] = time.monotonic
@@ -49,16 +49,15 @@ class Limiter:
         self._now_s = now_s
         self._buckets: dict[str, Bucket] = {}
 
-    def take(self, name: str, rate: float | None = None, burst: float | None = None) -> Verdict | None:
-        """One request of *name*, at its own rate or the default; None where there is no limit (rate 0)."""
-        rate, burst = self.shares(rate, burst)
+    async def take(self, name: str, rate: float | None = None, burst: float | None = None) -> Verdict | None:
+        rate, burst = self._shares(rate, burst)
         if rate == 0:
             return None
         bucket = self._buckets.pop(name, None) or self._new(burst)
         self._buckets[name] = bucket
         return bucket.take(rate, burst, self._now_s())
 
-    def shares(self, rate: float | None, burst: float | None) -> tuple[float, float]:
+    def _shares(self, rate: float | None, burst: float | None) -> tuple[float, float]:
         """This process's part of a caller's rate and burst; a burst lets at least one request pass."""
         rate = (self.rate if rate is None else rate) / self._processes
         return rate, max(1.0, (self.burst if burst is None else burst) / self._processes)
