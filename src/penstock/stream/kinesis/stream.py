@@ -1,0 +1,232 @@
+"""The stream of many machines: records in Amazon Kinesis, each of its shards worked on by itself."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Final, NamedTuple, Protocol
+
+from botocore.exceptions import ClientError
+
+from penstock.errors import PenstockError, Unavailable
+from penstock.model.batch import Lane, ReadingBatch
+from penstock.model.shard import Unit
+from penstock.stream.kinesis.client import Kinesis
+from penstock.stream.kinesis.entries import DecodeForeign, entry_of
+from penstock.stream.kinesis.fan_out import Consumer, FanOut
+from penstock.stream.kinesis.feed import Chunk, Feed, Raw
+from penstock.stream.kinesis.poll import Poll, iterator_at
+from penstock.stream.kinesis.shards import Address, Lanes, Shards
+from penstock.stream.kinesis.take import BUFFER_BYTES, News, Reader
+from penstock.stream.kinesis.trouble import FOREIGN, THROTTLES, code_of
+from penstock.stream.port import Entry, Place, Receipt
+from penstock.telemetry import log
+
+READY_S: Final = 2.0
+"""How long it is believed that the streams can be written to."""
+WRITABLE: Final = frozenset({"ACTIVE", "UPDATING"})
+READ_S: Final = 3.0
+"""How long `read` tries against a shard that is busy."""
+
+
+class Appends(Protocol):
+    """The producer's side."""
+
+    async def append(self, lanes: Mapping[Lane, ReadingBatch], received_us: int) -> Receipt:
+        """As `Stream.append`."""
+        ...
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        ...
+
+
+class Taking(NamedTuple):
+    """How shards are read."""
+
+    buffer_bytes: int = BUFFER_BYTES
+    """Of records read ahead, a shard."""
+    consumer: str = ""
+    """Name of the fan-out consumer; empty: shards are polled."""
+    pushing: Kinesis | None = None
+    """Connections for fan-out, which holds one a shard for minutes; None: those for everything else."""
+
+
+class KinesisStream:
+    """Appends through *producer*; reads every shard that is taken from. It closes both, and *kinesis*.
+
+    A shard is read from its first `take` until `drop`, or until nobody took from it for a minute.
+    """
+
+    def __init__(
+        self,
+        kinesis: Kinesis,
+        lanes: Lanes,
+        producer: Appends,
+        decode_foreign: DecodeForeign,
+        taking: Taking = Taking(),  # noqa: B008  # a frozen tuple
+    ) -> None:
+        self._kinesis, self._lanes, self._producer = kinesis, lanes, producer
+        self._decode_foreign, self._taking = decode_foreign, taking
+        self._shards = Shards(kinesis, lanes)
+        self._news = News()
+        self._readers: dict[str, Reader] = {}
+        self._consumers: dict[str, Consumer] = {}
+        self._open = True
+        self._asking = asyncio.Lock()
+        self._ready_until_s = 0.0
+
+    @property
+    def identity(self) -> str:
+        return self._lanes.identity
+
+    async def units(self) -> Sequence[Unit]:
+        return await self._shards.units()
+
+    async def append(self, lanes: Mapping[Lane, ReadingBatch], received_us: int) -> Receipt:
+        return await self._producer.append(lanes, received_us)
+
+    async def take(self, shard: str, after: int, readings_max: int) -> Sequence[Entry]:
+        """Waits for what is known to be there, but not for long: a shard that stalls gives nothing.
+
+        Raises Unknown for a shard that never was, Unavailable when Kinesis has not answered for a second or more.
+        """
+        if not self._open:
+            raise Unavailable("the stream is closed")
+        reader = self._readers.get(shard) or await self._make_reader(shard)
+        entries = await reader.take(after, readings_max)
+        if reader.ended:
+            self._shards.outdate()  # there are children now
+        return entries
+
+    def ended(self, shard: str) -> bool:
+        return shard in self._readers and self._readers[shard].ended
+
+    def behind_ms(self, shard: str) -> int:
+        return self._readers[shard].behind_ms if shard in self._readers else 0
+
+    async def wait(self, timeout_s: float, shards: Sequence[str] = ()) -> None:
+        until_s = time.monotonic() + timeout_s
+        while self._open and (left_s := until_s - time.monotonic()) > 0:
+            readers = [self._readers[name] for name in shards or self._readers if name in self._readers]
+            for reader in readers:
+                reader.touch()
+            if any(reader.has_news for reader in readers):
+                return
+            await self._news.wait(left_s)
+
+    async def forget(self, shard: str, upto: int) -> None:
+        """Kinesis keeps what it keeps, for as long as its retention says."""
+
+    async def drop(self, shard: str) -> None:
+        """The shard is somebody else's now: stop reading it. A later `take` begins anew."""
+        reader = self._readers.pop(shard, None)
+        if reader is not None:
+            await reader.close()
+
+    async def read(self, place: Place) -> Entry | None:
+        """None for what was trimmed. Raises Unavailable; Unknown for a shard that never was."""
+        address = await self._shards.find(place.shard)
+        until_s = time.monotonic() + READ_S
+        while True:
+            try:
+                raw = await self._read(address, place.position)
+                return None if raw is None else entry_of(place.shard, raw, self._decode_foreign)
+            except FOREIGN as error:
+                if code_of(error) in {"ResourceNotFoundException", "InvalidArgumentException"}:
+                    return None
+                if code_of(error) not in THROTTLES or time.monotonic() > until_s:
+                    raise self._unavailable(error, "GetRecords", address.stream) from error
+            await asyncio.sleep(0.3)
+
+    async def ready(self) -> None:
+        async with self._asking:
+            if time.monotonic() < self._ready_until_s:
+                return
+            for stream in (self._lanes.main, self._lanes.critical):
+                if stream is not None:
+                    await self._check_writable(stream.name)
+            self._ready_until_s = time.monotonic() + READY_S
+
+    async def close(self) -> None:
+        if not self._open:
+            return
+        self._open = False
+        self._news.tell()
+        await self._producer.close()
+        await asyncio.gather(*(reader.close() for reader in self._readers.values()))
+        if self._taking.pushing is not None:
+            await self._taking.pushing.close()
+        await self._kinesis.close()
+
+    async def _make_reader(self, shard: str) -> Reader:
+        address = await self._shards.find(shard)
+        if shard not in self._readers:  # nobody else was faster
+            feed = _UntilGone(self._feed(address), self._shards, shard)
+            self._readers[shard] = Reader(
+                shard,
+                feed,
+                self._decode_foreign,
+                partial(self._translated, address.stream),
+                news=self._news,
+                buffer_bytes=self._taking.buffer_bytes,
+            )
+        return self._readers[shard]
+
+    def _feed(self, address: Address) -> Feed:
+        poll = Poll(self._kinesis, address)
+        if not self._taking.consumer:
+            return poll
+        kinesis = self._taking.pushing or self._kinesis
+        consumer = self._consumers.get(address.arn) or Consumer(kinesis, address.arn, self._taking.consumer)
+        self._consumers[address.arn] = consumer
+        return FanOut(kinesis, consumer, address, poll)
+
+    async def _read(self, address: Address, position: int) -> Raw | None:
+        """Kinesis may answer with nothing although there is more further on: so it is asked again."""
+        iterator: str | None = await iterator_at(self._kinesis, address, "AT_SEQUENCE_NUMBER", position)
+        while iterator is not None:
+            answer = await self._kinesis.api.get_records(ShardIterator=iterator, Limit=1)
+            for told in answer["Records"]:
+                raw = Raw.of(told)
+                if raw.position >= position:
+                    return raw if raw.position == position else None
+            iterator = answer.get("NextShardIterator") if answer["MillisBehindLatest"] else None
+        return None
+
+    async def _check_writable(self, stream: str) -> None:
+        try:
+            answer = await self._kinesis.api.describe_stream_summary(StreamName=stream)
+        except FOREIGN as error:
+            if code_of(error) in THROTTLES:  # it is there, and answers
+                return
+            raise self._unavailable(error, "DescribeStreamSummary", stream) from error
+        status = answer["StreamDescriptionSummary"]["StreamStatus"]
+        if status not in WRITABLE:
+            raise Unavailable(f"stream {stream} is {status.lower()}")
+
+    def _translated(self, stream: str, error: BaseException) -> PenstockError:
+        return self._kinesis.later(error, "GetRecords", stream)
+
+    def _unavailable(self, error: BaseException, action: str, stream: str) -> Unavailable:
+        return Unavailable(str(self._kinesis.later(error, action, stream)))
+
+
+class _UntilGone:
+    """A shard that Kinesis lists no longer has ended, whatever it held: retention ran out over it."""
+
+    def __init__(self, feed: Feed, shards: Shards, shard: str) -> None:
+        self._feed, self._shards, self._shard = feed, shards, shard
+
+    async def follow(self, after: int) -> AsyncGenerator[Chunk]:
+        try:
+            async with aclosing(self._feed.follow(after)) as chunks:
+                async for chunk in chunks:
+                    after = chunk.reached
+                    yield chunk
+        except ClientError as error:
+            if code_of(error) != "ResourceNotFoundException" or await self._shards.lists(self._shard):
+                raise
+            log.warning("a shard is gone with all it held: its retention ran out", shard=self._shard)
+            yield Chunk((), 0, after, ended=True)
