@@ -26,6 +26,7 @@ class Account:
         region: str = "us-east-1",
         number: str = "000000000000",
         clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limits, self.timing, self.faults = limits, timing, faults
         self.region, self.number = region, number
@@ -36,15 +37,12 @@ class Account:
         self.refusals: Counter[str] = Counter()
         """Refused calls by error code; refused PutRecords entries by `entry:` and code."""
         self.subscriptions: dict[tuple[str, str], Seat] = {}
+        self.tick_s = ticks
+        """Steady time, for rates: the clock offset must not move them."""
         self._clock, self._buckets = clock, defaultdict[str, Bucket](Bucket)
 
     def now_ms(self) -> int:
         return int((self._clock() + self.faults.clock_offset_s) * 1000)
-
-    @staticmethod
-    def tick_s() -> float:
-        """Steady time, for rates: the clock offset must not move them."""
-        return time.monotonic()
 
     @staticmethod
     def after(delay_s: float, act: Callable[[], None]) -> None:

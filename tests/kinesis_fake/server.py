@@ -23,6 +23,7 @@ from kinesis_fake.timing import Timing
 class FakeKinesis:
     """An async context: listens on 127.0.0.1 while it is entered.
 
+    Clocks handed in are for tests of the fake itself: *clock* is the time of day, *ticks* the steady time of rates.
     `faults`, `limits` and `timing` may be changed at any moment, here or by `PUT /_faults`, `/_limits`, `/_timing`.
     """
 
@@ -35,10 +36,11 @@ class FakeKinesis:
         faults: Faults | None = None,
         region: str = "us-east-1",
         clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self.port = port
         self.limits, self.timing, self.faults = limits or Limits(), timing or Timing(), faults or Faults()
-        self.account = Account(self.limits, self.timing, self.faults, region=region, clock=clock)
+        self.account = Account(self.limits, self.timing, self.faults, region=region, clock=clock, ticks=ticks)
         self._settable = {"/_faults": self.faults, "/_limits": self.limits, "/_timing": self.timing}
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
