@@ -16,11 +16,13 @@ import numpy as np
 from penstock.clock import FakeClock
 from penstock.model.batch import NO_SEQ, batch_of
 from penstock.process.columns import Columns
+from penstock.process.commit import WorkerLimits
 from penstock.process.detect.port import Verdict
 from penstock.process.tags import TagTable
 from penstock.process.validate import Validate
-from penstock.process.worker import Worker, WorkerLimits
+from penstock.process.worker import Worker
 from penstock.store.memory import MemoryHistory
+from penstock.stream.batch_id import LOCAL
 from penstock.stream.memory import MemoryStream
 from penstock.stream.port import Entry
 
@@ -93,8 +95,9 @@ async def measure(shape: Shape) -> float:
     """CPU microseconds a reading, registration of the tags not counted."""
     clock, history, stream = FakeClock(T0_US), MemoryHistory(), MemoryStream(2**30)
     worker = Worker(
+        unit=LOCAL, claim=lambda: history.claim(stream.identity, LOCAL.names, "bench"),
         stream=stream, history=history, snapshots=history, detector=Silent, validate=Validate(300.0, 2_557.0),
-        limits=WorkerLimits(), clock=clock, owner="bench",
+        limits=WorkerLimits(), clock=clock,
     )  # fmt: skip
     holding = await worker.start()
     entries = [entry_of(shape, number) for number in range(FLUSHES * ENTRIES)]
@@ -105,7 +108,7 @@ async def measure(shape: Shape) -> float:
         began = time.process_time()
         await worker.commit(holding, "bulk", flush)
         spent.append(time.process_time() - began)
-    assert history.counted["stored"] == len(entries) * READINGS
+    assert history.fates["stored"] == len(entries) * READINGS
     return 1e6 * float(np.median(spent[WARM:])) / (ENTRIES * READINGS)
 
 

@@ -13,6 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from penstock import errors, telemetry
 from penstock.cli import app
 from penstock.ingest.refusal import DETAIL
+from penstock.process.keep import UNFIT
 from penstock.process.validate import REASONS
 from penstock.settings import Room, Settings
 
@@ -32,7 +33,7 @@ def reference() -> str:
         "## Codes of refused items",
         *table(("code", "meaning"), DETAIL.items()),
         "## Reasons of quarantine",
-        *table(("reason", "meaning"), REASONS.items()),
+        *table(("reason", "meaning"), (REASONS | UNFIT).items()),
         "## Errors",
         "Grouped by what the caller does next; `code` is the same in problem+json, logs and metrics.",
         *table(("code", "meaning"), error_codes()),

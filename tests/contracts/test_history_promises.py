@@ -92,7 +92,7 @@ async def test_a_new_store_is_empty(store: Store) -> None:
     assert (await store.history.tags())[1] == []
     assert [column.size for column in await store.history.watermarks()] == [0, 0]
     assert await store.history.state_texts() == {}
-    assert await store.snapshots.load(STREAM) is None
+    assert await store.snapshots.load(STREAM, "all") is None
 
 
 async def test_nothing_is_visible_until_a_flush_is_settled_and_left(store: Store) -> None:
@@ -125,7 +125,7 @@ async def test_a_flush_that_is_not_settled_or_fails_leaves_nothing(store: Store,
             await flush.register_states(["IDLE"])
             await flush.fix_kind([], ids)
             await flush.write(row(tag.tag_id, T0_US))
-            await flush.keep([], [], Repeats(np.array([2]), np.array([0], np.int32), np.array([1], np.int32)))
+            await flush.keep([], [], Repeats([2], np.array([0], np.int32), np.array([1], np.int32)))
             if how == "failing when settled":
                 await flush.settle({T0_US: Fates(stored=1)})
             if how.startswith("failing"):
@@ -300,7 +300,7 @@ async def test_what_was_not_stored_is_told_by_position(store: Store) -> None:
     (tag,) = await store.register(lease, span(0, 1), "a/x")
     held = Held(2, 7, "b/y", T0_US, "ts_ahead", "why", b'{"tag":"b/y"}')
     contested = Contested(3, 1, tag, T0_US, None, 1.5, None, 0)
-    repeats = Repeats(np.array([2, 3]), np.array([0, 4], np.int32), np.array([tag, tag], np.int32))
+    repeats = Repeats([2, 3], np.array([0, 4], np.int32), np.array([tag, tag], np.int32))
     async with store.history.flush(lease, span(1, 3, 30)) as flush:
         await flush.keep([held], [contested], repeats)
         await flush.settle({T0_US: Fates(duplicate=2, quarantined=1), T0_US + MINUTE_US: Fates(stored=9, conflict=1)})
@@ -309,8 +309,8 @@ async def test_what_was_not_stored_is_told_by_position(store: Store) -> None:
     assert {position: sorted(items) for position, items in unstored.items()} == {2: [0, 7], 3: [1, 4]}
     assert await store.snapshots.unstored(STREAM, "bulk", 3, 4) == {}
     assert await store.snapshots.unstored(STREAM, "critical", 0, 4) == {}
-    assert await store.snapshots.committed(STREAM, "bulk", 1, 4) == [(3, 13), (4, 1)]
-    assert await store.snapshots.committed(STREAM, "bulk", 3, 4) == [(4, 1)]
+    assert await store.snapshots.committed(STREAM, "bulk", 1, 4) == [(3, 13, frozenset()), (4, 1, frozenset())]
+    assert await store.snapshots.committed(STREAM, "bulk", 3, 4) == [(4, 1, frozenset())]
     assert await store.snapshots.committed(STREAM, "critical", 0, 4) == []
 
 
@@ -322,7 +322,7 @@ async def test_findings_alone_leave_the_checkpoint_where_it_is(store: Store) -> 
             await flush.find([(tag, FINDING)])
             await flush.settle({})
     assert (await store.claim()).checkpoints["bulk"] == Checkpoint(4, 9)
-    assert await store.snapshots.committed(STREAM, "bulk", 0, 9) == [(4, 0)]
+    assert await store.snapshots.committed(STREAM, "bulk", 0, 9) == [(4, 0, frozenset())]
     with pytest.raises(Fenced):
         await store.put(lease, span(4, 4, 9))
 
@@ -332,7 +332,7 @@ async def test_a_snapshot_is_replaced_only_by_the_holder(store: Store) -> None:
     await store.snapshots.save(old, {"bulk": 3, "critical": 1}, b"\x00one")
     new = await store.claim("new")
     await store.snapshots.save(old, {"bulk": 9, "critical": 9}, b"late")
-    assert await store.snapshots.load(STREAM) == ({"bulk": 3, "critical": 1}, b"\x00one")
+    assert await store.snapshots.load(STREAM, "all") == ({"bulk": 3, "critical": 1}, b"\x00one")
     await store.snapshots.save(new, {"bulk": 4, "critical": 1}, b"two")
-    assert await store.snapshots.load(STREAM) == ({"bulk": 4, "critical": 1}, b"two")
-    assert await store.snapshots.load("another stream") is None
+    assert await store.snapshots.load(STREAM, "all") == ({"bulk": 4, "critical": 1}, b"two")
+    assert await store.snapshots.load("another stream", "all") is None

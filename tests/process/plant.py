@@ -14,13 +14,15 @@ from penstock.errors import Fenced, PenstockError
 from penstock.model.anomaly import Finding
 from penstock.model.batch import NO_SEQ, Lane
 from penstock.process.columns import Columns
+from penstock.process.commit import WorkerLimits
 from penstock.process.detect.port import Verdict
 from penstock.process.holding import Holding
 from penstock.process.tags import TagTable
 from penstock.process.validate import Validate
-from penstock.process.worker import Worker, WorkerLimits
+from penstock.process.worker import Worker
 from penstock.store.memory import MemoryFlush, MemoryHistory
 from penstock.store.port import Lease, Span
+from penstock.stream.batch_id import LOCAL
 from penstock.stream.memory import MemoryStream
 
 Learned = dict[str, list[tuple[object, ...]]]
@@ -109,7 +111,7 @@ def _pointed(inner: object, name: str, point: Point) -> object:
 class Impatient(MemoryStream):
     """Nobody waits for what will not come by itself."""
 
-    async def wait(self, timeout_s: float) -> None:
+    async def wait(self, timeout_s: float, shards: Sequence[str] = ()) -> None:
         await asyncio.sleep(0)
 
 
@@ -129,6 +131,8 @@ class Plant:
     def worker(self, history: object = None, owner: str = "first", kind: type[Worker] = Worker) -> Worker:
         history = history or self.history
         return kind(
+            unit=LOCAL,
+            claim=lambda: history.claim(self.stream.identity, LOCAL.names, owner),  # type: ignore[attr-defined]
             stream=self.stream,
             history=history,  # type: ignore[arg-type]
             snapshots=history,  # type: ignore[arg-type]
@@ -136,7 +140,6 @@ class Plant:
             validate=Validate(300.0, 2_557.0),
             limits=self.limits,
             clock=self.clock,
-            owner=owner,
         )
 
     async def send(self, *readings: R, lane: Lane = Lane.BULK) -> None:
@@ -167,7 +170,7 @@ class Plant:
 
     async def unaccounted(self) -> int:
         received = sum(total.counted for total in (await self.stream.totals()).values())
-        fates = sum(self.history.counted[fate] for fate in ("stored", "duplicate", "conflict", "quarantined"))
+        fates = sum(self.history.fates[fate] for fate in ("stored", "duplicate", "conflict", "quarantined"))
         return received - fates - await self.in_flight()
 
 
@@ -178,7 +181,7 @@ async def complaints(plant: Plant, holding: Holding | None = None) -> list[str]:
     stored = Counter(await _stored(plant))
     if stored != Counter(expected):
         wrong.append(f"twice or not sent: {stored - Counter(expected)}, lost: {Counter(expected) - stored}")
-    counted = {fate: plant.history.counted[fate] for fate in ("stored", "duplicate", "conflict")}
+    counted = {fate: plant.history.fates[fate] for fate in ("stored", "duplicate", "conflict")}
     if counted != {fate: fates[fate] for fate in counted}:
         wrong.append(f"counted {counted}, expected {dict(fates)}")
     if await plant.unaccounted():
@@ -202,7 +205,7 @@ async def _model(plant: Plant) -> tuple[list[tuple[object, ...]], Counter[str]]:
     """What a plain dict makes of all entries: the first content of each key is stored."""
     first: dict[tuple[object, ...], tuple[object, ...]] = {}
     fates: Counter[str] = Counter()
-    for shard in plant.stream.shards:
+    for shard in LOCAL.names:
         for entry in await plant.stream.take(shard, 0, 10**9):
             one = entry.batch
             columns = (one.tag, one.ts, one.seq, one.value.view(np.int64), one.quality)

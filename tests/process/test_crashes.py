@@ -73,7 +73,7 @@ async def test_undisturbed_all_is_well_and_there_are_fewer_steps_than_tried() ->
     holding = await survive(plant, plant.worker(Disturbed(plant.history, trouble)), REQUESTS)
     assert await complaints(plant, holding) == []
     assert 30 < trouble.steps < STEPS
-    assert plant.history.counted == {"stored": 8, "duplicate": 2, "conflict": 2, "quarantined": 0, "late": 1}
+    assert plant.history.fates == {"stored": 8, "duplicate": 2, "conflict": 2, "quarantined": 0, "late": 1, "moved": 0}
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, "another"])

@@ -77,7 +77,7 @@ def test_repeats_name_position_item_and_tag(taken) -> None:
     tags = TagTable([tag(5, "a/x"), tag(8, "a/y")])
     columns = join(taken, tags, {"IDLE": 1}).columns
     repeats = repeats_of([columns.pick(np.array([1])), columns.pick(np.array([2, 3]))], taken, tags)
-    assert repeats.position.tolist() == [41, 42, 42]
+    assert repeats.position == [41, 42, 42]
     assert repeats.index.tolist() == [5, 0, 1]
     assert repeats.tag_id.tolist() == [5, 8, 5]
     assert not repeats_of([], taken, tags).index.size

@@ -1,5 +1,6 @@
 import asyncio
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from make import MINUTE_US, T0_US, R
 from penstock.errors import Unavailable
 from penstock.model import anomaly
 from penstock.model.batch import Lane
+from penstock.model.shard import ALL
 from penstock.model.tag import TagConfig
 from penstock.process.outcome import Unaccounted
 from penstock.process.validate import Validate
@@ -41,7 +43,7 @@ async def test_every_reading_has_one_fate() -> None:
         R("a/s", T0_US, state="RUNNING"),
         R("a/s", T0_US, 1.0),
     )
-    assert plant.history.counted == {"stored": 5, "duplicate": 1, "conflict": 2, "quarantined": 2, "late": 1}
+    assert plant.history.fates == {"stored": 5, "duplicate": 1, "conflict": 2, "quarantined": 2, "late": 1, "moved": 0}
     last = plant.history.flushes[-1]
     assert [(held.item, held.reason) for held in last.held] == [(2, "ts_ahead"), (6, "kind_mismatch")]
     assert sorted((one.item, one.value, one.state) for one in last.contested) == [(1, 3.0, None), (5, None, "RUNNING")]
@@ -112,7 +114,7 @@ async def test_a_change_of_a_tag_holds_from_the_next_reading() -> None:
         await plant.send(R("a/x", T0_US + at, 1.0, unit="bar"))
         await plant.drain(worker, holding)
     assert reasons(plant) == [("a/x", "unit_mismatch")]
-    assert plant.history.counted["stored"] == 2
+    assert plant.history.fates["stored"] == 2
 
 
 async def test_a_change_made_while_a_flush_registers_tags_is_not_missed() -> None:
@@ -138,7 +140,7 @@ async def test_tags_register_themselves_while_there_is_room() -> None:
     await plant.work(reading("a/4", 0, 1.0), reading("a/2", 1, 1.0))
     assert await tags(plant) == {"a/1": "value", "a/2": "value"}
     assert reasons(plant) == [("a/3", "unknown_tag"), ("a/4", "unknown_tag")]
-    assert plant.history.counted["stored"] == 4
+    assert plant.history.fates["stored"] == 4
 
 
 async def test_tags_do_not_register_themselves_where_that_is_switched_off() -> None:
@@ -161,7 +163,7 @@ async def test_only_a_stored_reading_fixes_what_a_tag_holds() -> None:
     plant = Plant()
     await plant.work(R("a/x", T0_US, quality=0x8000_0000))
     await plant.work(R("a/x", T0_US, 1.0))
-    assert plant.history.counted["conflict"] == 1
+    assert plant.history.fates["conflict"] == 1
     assert await tags(plant) == {"a/x": None}
     await plant.work(R("a/x", T0_US + 1, state="IDLE"))
     assert await tags(plant) == {"a/x": "state"}
@@ -188,7 +190,7 @@ async def test_nothing_is_committed_when_a_step_loses_a_reading() -> None:
 
     plant = Plant()
     worker = plant.worker()
-    worker._validate = Lossy(300.0, 2_557.0)
+    worker._steps = replace(worker._steps, validate=Lossy(300.0, 2_557.0))
     holding = await worker.start()
     await plant.send(reading("a/x", 0, 1.0), reading("a/x", 1, 1.0))
     with pytest.raises(Unaccounted):
@@ -218,7 +220,7 @@ async def test_the_passing_of_time_is_told_once_a_second_and_moves_no_checkpoint
     told = plant.history.flushes[-2:]
     assert [written.findings for written in told] == [[(1, FINDING)]] * 2
     assert holding.positions == positions
-    assert worker.healthy_at_us == plant.clock.now_us() - 500_000
+    assert worker.progress == 10
 
 
 async def test_what_waits_in_the_stream_is_not_taken_for_silence() -> None:
@@ -241,10 +243,10 @@ async def test_detectors_are_kept_every_half_minute_and_when_the_worker_stops() 
     holding = await worker.start()
     await plant.send(reading("a/x", 0, 1.0))
     await plant.drain(worker, holding)
-    assert await plant.history.load(plant.stream.identity) is None
+    assert await plant.history.load(plant.stream.identity, ALL) is None
     plant.clock.advance(30_000_000)
     await worker.turn(holding, plant.never)
-    kept = await plant.history.load(plant.stream.identity)
+    kept = await plant.history.load(plant.stream.identity, ALL)
     assert kept == ({"critical": 0, "bulk": 1}, holding.detector.snapshot())
 
     stop, second = asyncio.Event(), plant.worker(owner="second")
@@ -253,7 +255,7 @@ async def test_detectors_are_kept_every_half_minute_and_when_the_worker_stops() 
     await plant.emptied()
     stop.set()
     await running
-    assert (await plant.history.load(plant.stream.identity) or ({}, b""))[0] == {"critical": 0, "bulk": 2}
+    assert (await plant.history.load(plant.stream.identity, ALL) or ({}, b""))[0] == {"critical": 0, "bulk": 2}
 
 
 @pytest.mark.parametrize("snapshot_after", [None, 0, 3])

@@ -10,7 +10,7 @@ import httpx
 
 from make import R, batch
 from penstock.clock import FakeClock
-from penstock.compose.worker import build_worker
+from penstock.compose.worker import local_worker
 from penstock.door.keys import Keyring
 from penstock.door.port import App
 from penstock.door.problem import answer, problem_of
@@ -100,7 +100,7 @@ async def plant_on(url: str, *, latest: LatestCache | None = None) -> AsyncItera
         database=database, stream=stream, latest=cache, keys=access, keyring=Keyring(access), clock=clock,
         settings=settings, version="0.1.0",
     )  # fmt: skip
-    worker = build_worker(settings, stream, database, history)
+    worker = local_worker(settings, stream, database, history)
     worker._clock = clock
     try:
         yield Plant(database, stream, cache, worker, clock, serve_app(parts), settings)

@@ -148,7 +148,7 @@ async def test_everything_a_flush_keeps_is_there(database: Database, history: Po
             await flush.keep(
                 [Held(1, 0, "x/y", None, "ts_ahead", "", b"{}"), Held(1, 1, "x/y", NOW, "odd", "why", b"{}")],
                 [Contested(1, 2, 1, NOW, None, -0.0, None, 0), Contested(1, 3, 2, NOW, 7, None, "RUN", 0)],
-                Repeats(np.array([1, 1]), np.array([4, 5], np.int32), np.array([1, 2], np.int32)),
+                Repeats([1, 1], np.array([4, 5], np.int32), np.array([1, 2], np.int32)),
             )
             await flush.settle(minutes)
     assert ask(database, "select position, counted, stored, duplicate, conflict, quarantined, late from shard "

@@ -2,7 +2,9 @@
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from os import getpid
 from socket import gethostname
 from typing import Final
@@ -11,15 +13,19 @@ from penstock.children import end_with_parent
 from penstock.clock import SystemClock
 from penstock.compose.adapters import open_stream, url_of_store
 from penstock.errors import Unavailable
+from penstock.model.shard import Unit
+from penstock.process.commit import WorkerLimits
 from penstock.process.detect.all import Detectors
 from penstock.process.tags import TagTable
 from penstock.process.validate import Validate
-from penstock.process.worker import Worker, WorkerLimits
+from penstock.process.worker import Worker
 from penstock.settings import Settings
 from penstock.store.history import PostgresHistory
+from penstock.store.port import Lease
 from penstock.store.postgres import Database
 from penstock.store.seal import Sealer
 from penstock.store.snapshots import PostgresSnapshots
+from penstock.stream.batch_id import LOCAL
 from penstock.stream.port import Stream
 from penstock.telemetry import start_logging
 
@@ -50,20 +56,37 @@ async def work_on(settings: Settings, stream: Stream, store_url: str, stop: asyn
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(sealer.run(stop))
-            tasks.create_task(build_worker(settings, stream, database, history).run(stop))
+            tasks.create_task(local_worker(settings, stream, database, history).run(stop))
     finally:
         await history.close()
         await database.close()
 
 
-def build_worker(settings: Settings, stream: Stream, database: Database, history: PostgresHistory) -> Worker:
-    """A worker over *stream*."""
+def local_worker(settings: Settings, stream: Stream, database: Database, history: PostgresHistory) -> Worker:
+    """The one worker of a local stream."""
+    owner = f"{gethostname()} {getpid()}"
+    return build_worker(
+        settings, stream, database, history, LOCAL, partial(history.claim, stream.identity, LOCAL.names, owner)
+    )
+
+
+def build_worker(  # noqa: PLR0913, PLR0917  # the parts of a plant meet here
+    settings: Settings,
+    stream: Stream,
+    database: Database,
+    history: PostgresHistory,
+    unit: Unit,
+    claim: Callable[[], Awaitable[Lease]],
+) -> Worker:
+    """A worker over one unit of *stream*."""
     process, detect = settings.process, settings.detect
 
     def detectors(tags: TagTable) -> Detectors:
         return Detectors(tags, learn_s=detect.learn_s, silence_intervals=detect.silence_intervals)
 
     return Worker(
+        unit=unit,
+        claim=claim,
         stream=stream,
         history=history,
         snapshots=PostgresSnapshots(database),
@@ -77,7 +100,6 @@ def build_worker(settings: Settings, stream: Stream, database: Database, history
             register_unknown=process.register_unknown,
         ),
         clock=SystemClock(),
-        owner=f"{gethostname()} {getpid()}",
     )
 
 

@@ -4,16 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from penstock.model.shard import Unit
+from penstock.process.arrivals import Seen
 from penstock.process.dedupe import Watermarks
 from penstock.process.detect.port import Detector
 from penstock.process.tags import TagTable
-from penstock.store.port import Lease
+from penstock.store.port import Committed, Lease
 
 
 class Snapshots(Protocol):
     """Where detector state rests between runs."""
 
-    async def load(self, stream: str) -> tuple[Mapping[str, int], bytes] | None:
+    async def load(self, stream: str, unit: str) -> tuple[Mapping[str, int], bytes] | None:
         """Positions by shard and the state as of them, or None."""
         ...
 
@@ -21,8 +23,8 @@ class Snapshots(Protocol):
         """Replace what was kept, if the lease still holds."""
         ...
 
-    async def committed(self, stream: str, shard: str, lo: int, hi: int) -> Sequence[tuple[int, int]]:
-        """The flushes of entries lo < position <= hi, in order: the last position and the readings of each."""
+    async def committed(self, stream: str, shard: str, lo: int, hi: int) -> Sequence[Committed]:
+        """The flushes of entries lo < position <= hi, in order."""
         ...
 
     async def unstored(self, stream: str, shard: str, lo: int, hi: int) -> Mapping[int, Sequence[int]]:
@@ -34,13 +36,17 @@ class Snapshots(Protocol):
 class Holding:
     """Made anew at each start, so that it is never in doubt."""
 
+    unit: Unit
     lease: Lease
     tags: TagTable
+    elsewhere: set[int]
+    """Ids of the tags that other units own."""
     states: dict[str, int]
     watermarks: Watermarks
     detector: Detector[Any]
     positions: dict[str, int]
     counted: dict[str, int]
+    seen: Seen
     received_us: dict[str, int] = field(default_factory=dict)
     """By shard: when the newest entry that the detectors have seen was received."""
     told_us: int = 0

@@ -1,6 +1,7 @@
 """Readings that were not stored, in the form in which the store keeps them."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -12,6 +13,13 @@ from penstock.process.tags import TagTable
 from penstock.process.validate import REASONS
 from penstock.store.port import Contested, Held, Repeats
 from penstock.stream.port import Entry
+
+UNPROCESSABLE: Final = "unprocessable"
+UNFIT: Final = {
+    "undecodable": "The record is not what it claims to be.",
+    UNPROCESSABLE: "Storing failed again and again with this entry alone; the worker's log says how.",
+}
+"""Reasons that say nothing of a tag's contract. A foreign record's items have the codes of the writing interface."""
 
 
 def held_of(reason: str, readings: Columns, entries: Sequence[Entry]) -> Iterator[Held]:
@@ -26,6 +34,25 @@ def held_of(reason: str, readings: Columns, entries: Sequence[Entry]) -> Iterato
             detail=REASONS[reason],
             raw=as_json(batch, at),
         )
+
+
+def poison_of(entries: Sequence[Entry]) -> Iterator[Held]:
+    """For quarantine: what came in entries but is no reading."""
+    for entry in entries:
+        for poison in entry.poison:
+            yield Held(entry.position, poison.item, poison.path, None, poison.reason, poison.detail, poison.raw)
+
+
+def whole(entry: Entry) -> list[Held]:
+    """For quarantine: every reading of an entry that nothing can be done with, and its poison."""
+    batch = entry.batch
+    readings = [
+        Held(entry.position, item, batch.paths[tag], ts, UNPROCESSABLE, UNFIT[UNPROCESSABLE], as_json(batch, at))
+        for at, (item, tag, ts) in enumerate(
+            zip(batch.index.tolist(), batch.tag.tolist(), batch.ts.tolist(), strict=True)
+        )
+    ]
+    return [*readings, *poison_of([entry])]
 
 
 def contested_of(readings: Columns, entries: Sequence[Entry], tags: TagTable) -> Iterator[Contested]:
@@ -48,9 +75,8 @@ def repeats_of(parts: Sequence[Columns], entries: Sequence[Entry], tags: TagTabl
     """Duplicates, as columns."""
     if not parts:
         return Repeats()
-    positions = np.array([entry.position for entry in entries], np.int64)
     return Repeats(
-        position=np.concatenate([positions[part.entry] for part in parts]),
+        position=[entries[number].position for part in parts for number in part.entry.tolist()],
         index=np.concatenate([part.index for part in parts]),
         tag_id=np.concatenate([tags.tag_id[part.slot] for part in parts]),
     )

@@ -33,6 +33,8 @@ class Outcome:
     duplicates: list[Columns] = field(default_factory=list)
     conflicts: list[Columns] = field(default_factory=list)
     quarantined: list[tuple[str, Columns]] = field(default_factory=list)
+    moved: list[Columns] = field(default_factory=list)
+    """Sent on to the unit that owns their tag."""
 
     @property
     def readings(self) -> int:
@@ -44,7 +46,7 @@ class Outcome:
 
     def check(self) -> None:
         """Raise Unaccounted unless each reading has one fate."""
-        parts = [*self.duplicates, *self.conflicts, *(columns for _, columns in self.quarantined)]
+        parts = [*self.moved, *self.duplicates, *self.conflicts, *(columns for _, columns in self.quarantined)]
         parts += [self.stored] if self.stored is not None else []
         named = sum(map(len, parts))
         if named != self.readings:
@@ -71,8 +73,10 @@ def fates_of(outcome: Outcome, entries: Sequence[Entry]) -> dict[int, Fates]:
         "conflict": outcome.conflicts,
         "quarantined": [columns for _, columns in outcome.quarantined],
         "late": [outcome.late] if outcome.late is not None else [],
+        "moved": outcome.moved,
     }
     per_entry = {fate: _per_entry(columns, len(entries)) for fate, columns in parts.items()}
+    per_entry["quarantined"] += [len(entry.poison) for entry in entries]
     minute = np.array([entry.received_us // MINUTE_US * MINUTE_US for entry in entries])
     return {
         at: Fates(**{fate: int(count[minute == at].sum()) for fate, count in per_entry.items()})

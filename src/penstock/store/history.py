@@ -1,10 +1,10 @@
 """History in PostgreSQL as the worker writes it: one fenced transaction a flush, on a connection of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import fields
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 import numpy as np
@@ -14,12 +14,16 @@ from psycopg import AsyncConnection
 from penstock.errors import Fenced
 from penstock.model.anomaly import Finding
 from penstock.model.batch import Int32s, Ints
+from penstock.model.shard import ALL
 from penstock.model.tag import Tag, TagConfig
 from penstock.store import alarms
 from penstock.store.encode import COPY_HOT, array_parameters, encode_hot, starts_of
 from penstock.store.pack import Chunk, chain, decode_hot, decode_marks, raw_cursor
 from penstock.store.port import (
+    FOREIGN,
     GROUP_TAGS,
+    NO_ARRIVALS,
+    Arrivals,
     Checkpoint,
     Contested,
     Fates,
@@ -58,8 +62,14 @@ class PostgresHistory:
             stream,
             owner,
             {shard: epoch for shard, epoch, _, _ in rows},
-            {shard: Checkpoint(position, counted) for shard, _, position, counted in rows},
+            {shard: Checkpoint(int(position), counted) for shard, _, position, counted in rows},
         )
+
+    async def counted(self, stream: str, belts: Collection[int]) -> Mapping[tuple[UUID, int], int]:
+        given = {"stream": stream, "belts": [*belts]}
+        async with self._database.connection() as connection:
+            rows = await (await connection.execute(SQL["counted"], given)).fetchall()
+        return {(producer, number): seen for producer, number, seen in rows}
 
     async def tags(self) -> tuple[int, Sequence[Tag]]:
         async with self._database.connection() as connection:
@@ -94,9 +104,11 @@ class PostgresHistory:
         cursor = connection.cursor()
         async with connection.pipeline():
             await connection.execute("begin")
+            if lease.unit != ALL:
+                await connection.execute(SQL["hold_lanes"])
             await cursor.execute(SQL["begin"], {"stream": lease.stream, "shard": span.shard})
         row = await cursor.fetchone()
-        if row is None or not self.may_commit(lease, span, epoch=row[0], position=row[1]):
+        if row is None or not self.may_commit(lease, span, epoch=row[0], position=int(row[1])):
             raise Fenced
         return PostgresFlush(connection, lease, span, flush_id=row[2], registry_version=row[3])
 
@@ -172,26 +184,36 @@ class PostgresFlush:
             await self._execute("keep_held", flush_id=self.flush_id, **_columns(held))
         if contested:
             await self._execute("keep_contested", flush_id=self.flush_id, **_columns(contested))
-        if repeats.position.size:
-            lists = {field.name: getattr(repeats, field.name).tolist() for field in fields(repeats)}
-            await self._execute("keep_repeats", flush_id=self.flush_id, **lists)
+        if repeats.position:
+            index, tag_id = repeats.index.tolist(), repeats.tag_id.tolist()
+            given = {"position": [*repeats.position], "index": index, "tag_id": tag_id}
+            await self._execute("keep_repeats", flush_id=self.flush_id, **given)
 
     async def find(self, findings: Sequence[tuple[int, Finding]]) -> None:
         if findings:
             await alarms.record(self._connection, self.flush_id, findings)
 
-    async def settle(self, fates: Mapping[int, Fates]) -> None:
+    async def settle(self, fates: Mapping[int, Fates], arrivals: Arrivals = NO_ARRIVALS) -> None:
         if self._span.hi > self._span.lo:
-            ((moved,),) = await self._rows("settle", **self._settlement(fates))
+            ((moved,),) = await self._rows("settle", **self._settlement(fates, arrivals))
             if not moved:
                 raise Fenced
+            await self._note(arrivals)
         self._settled = True
+
+    async def _note(self, arrivals: Arrivals) -> None:
+        if arrivals.counted or arrivals.by_minute:
+            await self._execute("arrive", stream=self._lease.stream, foreign=FOREIGN, **_arrived(arrivals))
+        if arrivals.requests:
+            lo, hi = zip(*arrivals.requests.values(), strict=True)
+            given = {"producers": [*arrivals.requests], "lo": [*lo], "hi": [*hi], "flush_id": self.flush_id}
+            await self._execute("note_requests", stream=self._lease.stream, **given)
 
     async def commit(self) -> None:
         """Commit if settled, else roll back."""
         await self._connection.execute("commit" if self._settled else "rollback")
 
-    def _settlement(self, fates: Mapping[int, Fates]) -> dict[str, Any]:
+    def _settlement(self, fates: Mapping[int, Fates], arrivals: Arrivals) -> dict[str, Any]:
         names = Fates.__struct_fields__
         by_fate = {name: [getattr(fate, name) for fate in fates.values()] for name in names}
         return {
@@ -199,6 +221,7 @@ class PostgresFlush:
             "stream": self._lease.stream,
             "epoch": self._lease.epochs[self._span.shard],
             "flush_id": self.flush_id,
+            "repeated": [*arrivals.repeated] or None,
             "readings": sum(fate.readings for fate in fates.values()),
             "minutes": [*fates],
             **{name: sum(by_fate[name]) for name in names},
@@ -214,6 +237,17 @@ class PostgresFlush:
 
 def _tag(tag_id: int, path: str, grp: int, holds: Any, config: Any, version: int) -> Tag:  # noqa: PLR0913, PLR0917  # the row
     return Tag(tag_id, path, grp, holds, msgspec.convert(config, TagConfig), version)
+
+
+def _arrived(arrivals: Arrivals) -> dict[str, list[Any]]:
+    return {
+        "producers": [producer for producer, _ in arrivals.counted],
+        "belts": [number for _, number in arrivals.counted],
+        "counted": [*arrivals.counted.values()],
+        "minute_producers": [producer for producer, _ in arrivals.by_minute],
+        "minutes": [minute for _, minute in arrivals.by_minute],
+        "readings": [*arrivals.by_minute.values()],
+    }
 
 
 def _columns(rows: Sequence[Held] | Sequence[Contested]) -> dict[str, list[Any]]:

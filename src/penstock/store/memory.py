@@ -1,10 +1,11 @@
 """The history that lives as long as its process: the twin of PostgreSQL's, for tests and for plants that may forget."""
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Literal
+from uuid import UUID
 
 import msgspec
 import numpy as np
@@ -15,9 +16,13 @@ from penstock.model.anomaly import Finding
 from penstock.model.batch import Int32s, Ints
 from penstock.model.tag import Tag, TagConfig
 from penstock.store.port import (
+    FOREIGN,
     GROUP_TAGS,
+    NO_ARRIVALS,
     ROW_COLUMNS,
+    Arrivals,
     Checkpoint,
+    Committed,
     Contested,
     Fates,
     Held,
@@ -49,6 +54,7 @@ class Written:
     findings: list[tuple[int, Finding]] = field(default_factory=list)
     fates: dict[int, Fates] | None = None
     """By received minute; None until settled."""
+    arrivals: Arrivals = NO_ARRIVALS
 
 
 class _Registry:
@@ -98,12 +104,13 @@ class MemoryHistory:
 
     def __init__(self) -> None:
         self.flushes: list[Written] = []
-        self.counted: Counter[str] = Counter()
+        self.fates: Counter[str] = Counter()
+        self.seen: dict[tuple[str, UUID, int], int] = {}
         self._registry = _Registry()
         self._contents = _Contents()
         self._epochs: Counter[tuple[str, str]] = Counter()
         self._checkpoints: defaultdict[tuple[str, str], Checkpoint] = defaultdict(lambda: NOTHING)
-        self._snapshots: dict[str, tuple[Mapping[str, int], bytes]] = {}
+        self._snapshots: dict[tuple[str, str], tuple[Mapping[str, int], bytes]] = {}
         self._last_flush_id = 0
 
     async def claim(self, stream: str, shards: Sequence[str], owner: str) -> Lease:
@@ -138,13 +145,20 @@ class MemoryHistory:
             flush.enrol()
             self._commit(flush.written, flush.written.fates)
 
-    async def load(self, stream: str) -> tuple[Mapping[str, int], bytes] | None:
-        return self._snapshots.get(stream)
+    async def counted(self, stream: str, belts: Collection[int]) -> Mapping[tuple[UUID, int], int]:
+        return {
+            (producer, number): seen
+            for (of, producer, number), seen in self.seen.items()
+            if of == stream and number in belts
+        }
+
+    async def load(self, stream: str, unit: str) -> tuple[Mapping[str, int], bytes] | None:
+        return self._snapshots.get((stream, unit))
 
     async def save(self, lease: Lease, positions: Mapping[str, int], state: bytes) -> None:
         """Nothing happens when the lease has passed to another."""
         if all(self._epochs[lease.stream, shard] == epoch for shard, epoch in lease.epochs.items()):
-            self._snapshots[lease.stream] = (dict(positions), state)
+            self._snapshots[lease.stream, lease.unit] = (dict(positions), state)
 
     async def unstored(self, stream: str, shard: str, lo: int, hi: int) -> Mapping[int, Sequence[int]]:
         items: defaultdict[int, list[int]] = defaultdict(list)
@@ -154,14 +168,18 @@ class MemoryHistory:
             for contested in written.contested:
                 items[contested.position].append(contested.item)
             for repeats in written.repeats:
-                for position, item in zip(repeats.position.tolist(), repeats.index.tolist(), strict=True):
+                for position, item in zip(repeats.position, repeats.index.tolist(), strict=True):
                     items[position].append(item)
         return items
 
-    async def committed(self, stream: str, shard: str, lo: int, hi: int) -> Sequence[tuple[int, int]]:
-        """The flushes of entries lo < position <= hi, in order: the last position and the readings of each."""
+    async def committed(self, stream: str, shard: str, lo: int, hi: int) -> Sequence[Committed]:
+        """The flushes of entries lo < position <= hi, in order."""
         return [
-            (written.span.hi, sum(fates.readings for fates in (written.fates or {}).values()))
+            Committed(
+                written.span.hi,
+                sum(fates.readings for fates in (written.fates or {}).values()),
+                frozenset(written.arrivals.repeated),
+            )
             for written in self._between(stream, shard, lo, hi)
         ]
 
@@ -175,6 +193,10 @@ class MemoryHistory:
             }
         )
         return rows.pick(np.lexsort((rows.seq, rows.ts, rows.tag_id)))
+
+    def checkpoint(self, stream: str, shard: str) -> Checkpoint:
+        """How far the shard is committed."""
+        return self._checkpoints[stream, shard]
 
     def configure(self, path: str, config: TagConfig) -> Tag:
         """What a person sets for a tag, known or new, at once."""
@@ -191,8 +213,14 @@ class MemoryHistory:
         self._contents.chunks += written.rows
         self.flushes.append(written)
         self._checkpoints[written.stream, written.span.shard] = Checkpoint(written.span.hi, written.span.counted)
+        self._arrive(written.stream, written.arrivals)
         for counts in fates.values():
-            self.counted.update(msgspec.structs.asdict(counts))
+            self.fates.update(msgspec.structs.asdict(counts))
+
+    def _arrive(self, stream: str, arrivals: Arrivals) -> None:
+        for (producer, number), counted in arrivals.counted.items():
+            before = self.seen.get((stream, producer, number), 0) if producer == FOREIGN else 0
+            self.seen[stream, producer, number] = before + counted
 
     def _between(self, stream: str, shard: str, lo: int, hi: int) -> Sequence[Written]:
         return [
@@ -257,8 +285,8 @@ class MemoryFlush:
     async def find(self, findings: Sequence[tuple[int, Finding]]) -> None:
         self.written.findings += findings
 
-    async def settle(self, fates: Mapping[int, Fates]) -> None:
-        self.written.fates = dict(fates)
+    async def settle(self, fates: Mapping[int, Fates], arrivals: Arrivals = NO_ARRIVALS) -> None:
+        self.written.fates, self.written.arrivals = dict(fates), arrivals
 
     def enrol(self) -> None:
         """Take over what was registered. Raises Unavailable when another transaction did the same meanwhile."""

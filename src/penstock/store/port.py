@@ -1,10 +1,11 @@
 """What the store promises the worker: readings, their fates and the checkpoint are one fenced transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol, Self
+from uuid import UUID
 
 import msgspec
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from penstock.model.anomaly import Finding
 from penstock.model.batch import Floats, Int32s, Ints, Mask
+from penstock.model.shard import ALL, Shard
 from penstock.model.tag import Tag
 
 GROUP_TAGS: Final = 100
@@ -65,12 +67,13 @@ class Checkpoint(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """The right to commit for a stream's shards, until someone claims a higher epoch."""
+    """The right to commit for the shards of a stream's unit, until someone claims a higher epoch."""
 
     stream: str
     owner: str
     epochs: Mapping[str, int]
     checkpoints: Mapping[str, Checkpoint]
+    unit: str = ALL
 
 
 class Span(NamedTuple):
@@ -83,18 +86,51 @@ class Span(NamedTuple):
     received_us: int
 
 
+class Committed(NamedTuple):
+    """A flush of the past, for those who learn from it again."""
+
+    position: int
+    readings: int
+    repeated: frozenset[int]
+
+
 class Fates(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a flush's readings. `late` is a part of `stored`."""
+    """What became of a flush's readings. `late` is a part of `stored`.
+
+    `moved` were sent on to the unit that owns their tag; there they are received once more.
+    """
 
     stored: int = 0
     duplicate: int = 0
     conflict: int = 0
     quarantined: int = 0
     late: int = 0
+    moved: int = 0
 
     @property
     def readings(self) -> int:
-        return self.stored + self.duplicate + self.conflict + self.quarantined
+        return self.stored + self.duplicate + self.conflict + self.quarantined + self.moved
+
+
+FOREIGN: Final = UUID(int=0)
+"""Stands for all producers that do not count what they put."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """What a flush of a shared stream has seen of each producer's own count."""
+
+    counted: Mapping[tuple[UUID, int], int] = field(default_factory=dict)
+    """By producer and belt: readings put up to here. Of FOREIGN: readings of this flush."""
+    by_minute: Mapping[tuple[UUID, int], int] = field(default_factory=dict)
+    """By producer and received minute (microseconds since 1970): readings of this flush."""
+    requests: Mapping[UUID, tuple[int, int]] = field(default_factory=dict)
+    """By producer: the first and last request that has readings here."""
+    repeated: Sequence[int] = ()
+    """Positions of entries that were put twice; the second is passed over, and counts nowhere."""
+
+
+NO_ARRIVALS: Final = Arrivals()
 
 
 class Held(NamedTuple):
@@ -126,9 +162,12 @@ class Contested(NamedTuple):
 class Repeats:
     """Duplicates of a flush, as columns."""
 
-    position: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    position: Sequence[int] = ()
     index: Int32s = field(default_factory=lambda: np.empty(0, np.int32))
     tag_id: Int32s = field(default_factory=lambda: np.empty(0, np.int32))
+
+
+NO_REPEATS: Final = Repeats()
 
 
 class Flush(Protocol):
@@ -174,7 +213,7 @@ class Flush(Protocol):
         """Record findings (with their tag ids) as anomalies, and move the tags' alarms along their life cycle."""
         ...
 
-    async def settle(self, fates: Mapping[int, Fates]) -> None:
+    async def settle(self, fates: Mapping[int, Fates], arrivals: Arrivals = NO_ARRIVALS) -> None:
         """Count fates by received minute (microseconds since 1970), and move the checkpoint. Once, and last."""
         ...
 
@@ -183,7 +222,11 @@ class History(Protocol):
     """The worker's side of the store."""
 
     async def claim(self, stream: str, shards: Sequence[str], owner: str) -> Lease:
-        """Take the lease of all *shards*; whoever held it before is fenced."""
+        """Take the lease of all *shards*, those of the unit ALL; whoever held it before is fenced."""
+        ...
+
+    async def counted(self, stream: str, belts: Collection[int]) -> Mapping[tuple[UUID, int], int]:
+        """By producer and belt what was seen of the producer's count, where anything was."""
         ...
 
     async def tags(self) -> tuple[int, Sequence[Tag]]:
@@ -203,4 +246,95 @@ class History(Protocol):
 
         Raises Fenced when the lease's epoch or position is not the store's, Unavailable when the store is away.
         """
+        ...
+
+
+class Behind(NamedTuple):
+    """What a lease holder knows of a shard's tip."""
+
+    behind_ms: int
+    """Age of what comes next, by the stream's own clock; 0 at the tip."""
+    progressed: bool
+    """Whether anything was committed, or there was nothing to commit, since the last beat."""
+
+
+class Beat(NamedTuple):
+    """What a heartbeat brings back."""
+
+    held: frozenset[str]
+    """Units whose lease is still ours."""
+    wanted: frozenset[str]
+    """Those of them that another worker asks for: finish the flush, save, release."""
+    workers: int
+    """Workers alive, we included."""
+    open_units: int
+    """Units that are not worked to their end."""
+
+
+class LeaseState(NamedTuple):
+    """One unit's lease as people see it."""
+
+    unit: str
+    lane: str | None
+    slices: range | None
+    parents: tuple[str, ...]
+    owner: str | None
+    epoch: int
+    position: int
+    behind_ms: int | None
+    expires_in_s: float | None
+    wanted_by: str | None
+    ended: bool
+    lost: bool
+    """The stream no longer has what was not yet taken: its retention ran out."""
+
+
+class Leases(Protocol):
+    """Who works on which unit of a shared stream. Times are the database's."""
+
+    async def meet(self, stream: str, shards: Sequence[Shard]) -> Sequence[str]:
+        """Make shards known, each a unit of its own.
+
+        Returns the units that the stream names no more though they were not worked to their end: what they
+        still held is lost, and from now on they count as ended.
+        """
+        ...
+
+    async def beat(self, stream: str, owner: str, ttl_s: float, held: Mapping[str, tuple[int, Behind]]) -> Beat:
+        """We are alive: prolong what we *hold*, by unit the epoch and what is behind."""
+        ...
+
+    async def acquire(self, stream: str, owner: str, ttl_s: float, avoid: Collection[str] = ()) -> Lease | None:
+        """A free or expired unit whose parents are worked to their end, at a new epoch; None when there is none."""
+        ...
+
+    async def renew(self, lease: Lease) -> Lease:
+        """The same unit at a new epoch, for who starts again and knows no more how its last commit went.
+
+        Raises Fenced when another has it, or it was given up.
+        """
+        ...
+
+    async def want(self, stream: str, owner: str, share: int) -> bool:
+        """Ask whoever holds most, and more than *share* units and two more than *owner*, for one of them.
+
+        Where none does, ask who holds two critical ones more. Units that are asked for count as the asker's.
+        False when there is nobody to ask.
+        """
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """Give the lease up, so that another may take it at once."""
+        ...
+
+    async def end(self, lease: Lease, position: int) -> None:
+        """The unit is worked to its end, at *position*. Raises Fenced."""
+        ...
+
+    async def leave(self, stream: str, owner: str) -> None:
+        """This worker is gone: it counts no more."""
+        ...
+
+    async def states(self, stream: str) -> Sequence[LeaseState]:
+        """Every unit's lease."""
         ...

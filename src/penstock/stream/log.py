@@ -9,7 +9,8 @@ from typing import Final, TypeVar
 
 from penstock.errors import Backpressure, Misconfigured, Tampered, Unavailable, Undecodable
 from penstock.model.batch import Lane, ReadingBatch
-from penstock.stream.batch_id import LANES, batch_id_of, places_of
+from penstock.model.shard import Unit
+from penstock.stream.batch_id import LANES, LOCAL, batch_id_of, places_of
 from penstock.stream.log_file import POSITION_MASK, SQL, id_of, make, open_file, position_of, translated
 from penstock.stream.log_writer import Append, Limits, LogWriter, Part, read_head
 from penstock.stream.mark import StoredMark
@@ -57,9 +58,8 @@ class LogStream:
     def identity(self) -> str:
         return self._identity
 
-    @property
-    def shards(self) -> Sequence[str]:
-        return LANES
+    async def units(self) -> Sequence[Unit]:
+        return (LOCAL,)
 
     async def append(self, lanes: Mapping[Lane, ReadingBatch], received_us: int) -> Receipt:
         parts = {lane: Part(encode_batch(batch), len(batch)) for lane, batch in lanes.items()}
@@ -74,7 +74,13 @@ class LogStream:
         self._seen[shard] = self._version()
         return await self._read(lambda: self._take(Lane(shard), after, readings_max))
 
-    async def wait(self, timeout_s: float) -> None:
+    def ended(self, shard: str) -> bool:  # noqa: ARG002  # none ever does
+        return False
+
+    def behind_ms(self, shard: str) -> int:  # noqa: ARG002  # its totals say
+        return 0
+
+    async def wait(self, timeout_s: float, shards: Sequence[str] = ()) -> None:  # noqa: ARG002  # news of any
         """Asks SQLite whether another connection committed; that costs microseconds and works between processes."""
         loop = asyncio.get_running_loop()
         until, pause_s = loop.time() + timeout_s, POLL_MIN_S
@@ -94,6 +100,11 @@ class LogStream:
         row_id = id_of(Lane(place.shard), place.position)
         row = await self._read(lambda: self._reader.execute(SQL["read"], {"id": row_id}).fetchone())
         return None if row is None else _entry(Lane(place.shard), row)
+
+    async def ready(self) -> None:
+        if not self._open:
+            raise Unavailable("the local log is closed")
+        await self.totals()
 
     def places(self, batch_id: str) -> tuple[Place, ...]:
         return places_of(self._identity, batch_id)

@@ -9,7 +9,8 @@ from uuid import uuid4
 
 from penstock.errors import Backpressure
 from penstock.model.batch import Lane, ReadingBatch
-from penstock.stream.batch_id import LANES, batch_id_of, places_of
+from penstock.model.shard import Unit
+from penstock.stream.batch_id import LANES, LOCAL, batch_id_of, places_of
 from penstock.stream.port import Entry, Place, Receipt, Total
 from penstock.stream.record import encode_batch
 from penstock.stream.room import limit_of, weight_of
@@ -33,9 +34,8 @@ class MemoryStream:
     def identity(self) -> str:
         return self._identity
 
-    @property
-    def shards(self) -> Sequence[str]:
-        return LANES
+    async def units(self) -> Sequence[Unit]:
+        return (LOCAL,)
 
     async def append(self, lanes: Mapping[Lane, ReadingBatch], received_us: int) -> Receipt:
         taken: dict[Lane, int] = {}
@@ -62,7 +62,13 @@ class MemoryStream:
             entries.append(entry)
         return entries
 
-    async def wait(self, timeout_s: float) -> None:
+    def ended(self, shard: str) -> bool:  # noqa: ARG002  # none ever does
+        return False
+
+    def behind_ms(self, shard: str) -> int:  # noqa: ARG002  # its totals say
+        return 0
+
+    async def wait(self, timeout_s: float, shards: Sequence[str] = ()) -> None:  # noqa: ARG002  # news of any
         try:
             await asyncio.wait_for(self._news.wait(), timeout_s)
         except TimeoutError:
@@ -74,6 +80,9 @@ class MemoryStream:
     async def read(self, place: Place) -> Entry | None:
         entry = next(iter(self._belts[Lane(place.shard)].after(place.position - 1)), None)
         return entry if entry is not None and entry.position == place.position else None
+
+    async def ready(self) -> None:
+        return
 
     def places(self, batch_id: str) -> tuple[Place, ...]:
         return places_of(self._identity, batch_id)

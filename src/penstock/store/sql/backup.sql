@@ -9,4 +9,8 @@ begin isolation level repeatable read read only
 select pg_export_snapshot()
 
 -- name: checkpoints
-select stream, shard, position, counted from shard order by stream, shard
+-- Only local streams have their log in the backup: their positions are small.
+select s.stream, s.shard, s.position::bigint, s.counted
+from shard s
+where not exists (select from lease l where l.stream = s.stream and l.unit = s.shard)
+order by s.stream, s.shard

@@ -12,6 +12,10 @@ select %(stream)s, name, 1, %(owner)s from unnest(%(shards)s::text[]) name order
 on conflict (stream, shard) do update set epoch = s.epoch + 1, owner = excluded.owner
 returning shard, epoch, position, counted;
 
+-- name: counted
+select producer, belt, seen from produced
+where stream = %(stream)s and belt = any(%(belts)s::integer[]) and seen > 0;
+
 -- name: tags
 select r.version, t.tag_id, t.path, t.grp, t.holds, t.config, t.version
 from registry r left join tag t on true
@@ -30,6 +34,10 @@ select s.epoch, s.position, nextval('flush_id'), r.version
 from shard s, registry r
 where s.stream = %(stream)s and s.shard = %(shard)s
 for update of s;
+
+-- name: hold_lanes
+-- While a flush lasts no tag changes its lane, and with it its owner: see `bar_lanes` in registry.sql.
+select pg_advisory_xact_lock_shared(hashtextextended('penstock lanes', 0));
 
 -- name: changed_tags
 select tag_id, path, grp, holds, config, version from tag where version > %(since)s order by tag_id;
@@ -97,44 +105,68 @@ join hot h on h.grp = g.grp
 -- name: keep_held
 insert into quarantine (flush_id, position, index, path, ts, reason, detail, raw)
 select %(flush_id)s, position, item, path, 'epoch'::timestamptz + us * interval '1 microsecond', reason, detail, raw
-from unnest(%(position)s::bigint[], %(item)s::integer[], %(path)s::text[], %(ts_us)s::bigint[], %(reason)s::text[],
+from unnest(%(position)s::numeric[], %(item)s::integer[], %(path)s::text[], %(ts_us)s::bigint[], %(reason)s::text[],
             %(detail)s::text[], %(raw)s::bytea[]) held(position, item, path, us, reason, detail, raw);
 
 -- name: keep_contested
 insert into conflict (flush_id, position, index, tag_id, ts, seq, value, state, quality)
 select %(flush_id)s, position, item, tag_id, 'epoch'::timestamptz + us * interval '1 microsecond', seq, value, state,
        quality
-from unnest(%(position)s::bigint[], %(item)s::integer[], %(tag_id)s::integer[], %(ts_us)s::bigint[], %(seq)s::bigint[],
+from unnest(%(position)s::numeric[], %(item)s::integer[], %(tag_id)s::integer[], %(ts_us)s::bigint[], %(seq)s::bigint[],
             %(value)s::float8[], %(state)s::text[], %(quality)s::bigint[])
      contested(position, item, tag_id, us, seq, value, state, quality);
 
 -- name: keep_repeats
 insert into repeat (flush_id, position, index, tag_id)
-values (%(flush_id)s, %(position)s::bigint[], %(index)s::integer[], %(tag_id)s::integer[]);
+values (%(flush_id)s, %(position)s::numeric[], %(index)s::integer[], %(tag_id)s::integer[]);
 
 -- name: settle
 with moved as (
     update shard
     set position = %(hi)s, counted = %(counted)s, stored = stored + %(stored)s, duplicate = duplicate + %(duplicate)s,
-        conflict = conflict + %(conflict)s, quarantined = quarantined + %(quarantined)s, late = late + %(late)s
+        conflict = conflict + %(conflict)s, quarantined = quarantined + %(quarantined)s, late = late + %(late)s,
+        moved = moved + %(moved)s
     where stream = %(stream)s and shard = %(shard)s and epoch = %(epoch)s
     returning 1
 ), noted as (
     insert into flush (flush_id, stream, shard, position_lo, position_hi, received_at, committed_at, readings, stored,
-                       duplicate, conflict, quarantined, late)
+                       duplicate, conflict, quarantined, late, moved, repeated)
     values (%(flush_id)s, %(stream)s, %(shard)s, %(lo)s, %(hi)s,
             'epoch'::timestamptz + %(received_us)s * interval '1 microsecond', clock_timestamp(), %(readings)s,
-            %(stored)s, %(duplicate)s, %(conflict)s, %(quarantined)s, %(late)s)
+            %(stored)s, %(duplicate)s, %(conflict)s, %(quarantined)s, %(late)s, %(moved)s,
+            %(repeated)s::numeric[])
 ), counted as (
-    insert into balance_minute as b (received_minute, stored, duplicate, conflict, quarantined, late)
-    select 'epoch'::timestamptz + us * interval '1 microsecond', m.stored, m.duplicate, m.conflict, m.quarantined, m.late
+    insert into balance_minute as b (stream, received_minute, stored, duplicate, conflict, quarantined, late, moved)
+    select %(stream)s, 'epoch'::timestamptz + us * interval '1 microsecond', m.stored, m.duplicate, m.conflict,
+           m.quarantined, m.late, m.moved
     from unnest(%(minutes)s::bigint[], %(by_stored)s::bigint[], %(by_duplicate)s::bigint[], %(by_conflict)s::bigint[],
-                %(by_quarantined)s::bigint[], %(by_late)s::bigint[])
-         m(us, stored, duplicate, conflict, quarantined, late)
+                %(by_quarantined)s::bigint[], %(by_late)s::bigint[], %(by_moved)s::bigint[])
+         m(us, stored, duplicate, conflict, quarantined, late, moved)
     order by us
-    on conflict (received_minute) do update
+    on conflict (received_minute, stream) do update
     set stored = b.stored + excluded.stored, duplicate = b.duplicate + excluded.duplicate,
         conflict = b.conflict + excluded.conflict, quarantined = b.quarantined + excluded.quarantined,
-        late = b.late + excluded.late
+        late = b.late + excluded.late, moved = b.moved + excluded.moved
 )
 select count(*) from moved;
+
+-- name: arrive
+-- Foreign producers do not count: of them what was taken is added up.
+with seen as (
+    insert into produced as p (stream, producer, belt, seen)
+    select %(stream)s, producer, belt, counted
+    from unnest(%(producers)s::uuid[], %(belts)s::integer[], %(counted)s::bigint[]) given(producer, belt, counted)
+    order by producer, belt
+    on conflict (stream, producer, belt) do update
+    set seen = case when p.producer = %(foreign)s then p.seen + excluded.seen else excluded.seen end
+)
+insert into produced_minute as p (stream, producer, received_minute, seen)
+select %(stream)s, producer, 'epoch'::timestamptz + us * interval '1 microsecond', readings
+from unnest(%(minute_producers)s::uuid[], %(minutes)s::bigint[], %(readings)s::bigint[]) given(producer, us, readings)
+order by producer, us
+on conflict (stream, producer, received_minute) do update set seen = p.seen + excluded.seen;
+
+-- name: note_requests
+insert into flush_request (stream, producer, lo, hi, flush_id)
+select %(stream)s, producer, lo, hi, %(flush_id)s
+from unnest(%(producers)s::uuid[], %(lo)s::bigint[], %(hi)s::bigint[]) given(producer, lo, hi);

@@ -1,18 +1,18 @@
 -- name: load
-select positions, state from detector_snapshot where stream = %(stream)s
+select positions, state from detector_snapshot where stream = %(stream)s and unit = %(unit)s
 
 -- name: save
-insert into detector_snapshot (stream, positions, state)
-select %(stream)s, %(positions)s, %(state)s
+insert into detector_snapshot (stream, unit, positions, state)
+select %(stream)s, %(unit)s, %(positions)s, %(state)s
 where not exists (
     select from shard
     where stream = %(stream)s and epoch > (%(epochs)s::jsonb ->> shard)::bigint
 )
-on conflict (stream) do update
+on conflict (stream, unit) do update
 set positions = excluded.positions, state = excluded.state, taken_at = clock_timestamp()
 
 -- name: committed
-select position_hi, readings from flush
+select position_hi, readings, repeated from flush
 where
     stream = %(stream)s and shard = %(shard)s
     and position_lo < position_hi and position_hi > %(lo)s and position_lo < %(hi)s
