@@ -22,12 +22,40 @@ FLUSH_READINGS: Final = Histogram(
     buckets=(1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000),
 )  # fmt: skip
 FLUSH_SECONDS: Final = Histogram("penstock_flush_seconds", "Time one transaction takes.", ["shard"], buckets=LATENCY_S)
+PUT_SECONDS: Final = Histogram(
+    "penstock_put_seconds", "Time one call takes that puts records into a shared stream.", ["lane"], buckets=LATENCY_S
+)
+PUT_RECORDS: Final = Counter("penstock_put_records_total", "Records a shared stream acknowledged.", ["lane"])
+PUT_READINGS: Final = Counter("penstock_put_readings_total", "Readings in these records.", ["lane"])
+PUT_BYTES: Final = Counter("penstock_put_bytes_total", "Bytes of these records.", ["lane"])
+PUT_RETRIES: Final = Counter(
+    "penstock_put_retries_total", "Records that must be put again: throttled, failed, unanswered.", ["lane", "reason"]
+)
 FINDINGS: Final = Counter("penstock_findings_total", "Edges found by detectors, by test.", ["test"])
 LAG: Final = Gauge(
     "penstock_shard_lag_readings",
     "Durable readings not yet committed, by shard.",
     ["shard"],
     multiprocess_mode="mostrecent",
+)
+
+BEHIND: Final = Gauge(
+    "penstock_shard_behind_seconds",
+    "Age of the oldest entry not yet taken (the iterator age), by shard; scale out when it grows.",
+    ["shard"],
+    multiprocess_mode="mostrecent",
+)
+RETENTION_LEFT: Final = Gauge(
+    "penstock_stream_retention_left_seconds",
+    "Time until the stream drops the oldest entry not yet taken, by shard.",
+    ["shard"],
+    multiprocess_mode="mostrecent",
+)
+LEASES_HELD: Final = Gauge("penstock_leases_held", "Units that this process works on.", multiprocess_mode="livesum")
+LEASE_EVENTS: Final = Counter(
+    "penstock_lease_events_total",
+    "What became of leases: acquired, asked_for, given_up, fenced, expired, stuck, failed, ended, lost_to_retention.",
+    ["event"],
 )
 
 

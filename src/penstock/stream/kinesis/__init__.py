@@ -1,0 +1,1 @@
+"""Amazon Kinesis as the stream that many machines share."""
