@@ -92,6 +92,12 @@ async def test_a_third_of_a_request_is_not_lost_in_rounding(take):
     assert [verdict.passes for verdict in verdicts] == [True] * 400 + [False]
 
 
+async def test_a_fast_bucket_gives_its_whole_burst(take):
+    """A microsecond lost in writing down a time would be a request in sixty."""
+    verdicts = await asyncio.gather(*(take("a", 15_000, 1_000) for _ in range(1_000)))
+    assert all(verdict.passes for verdict in verdicts)
+
+
 async def test_the_rate_over_a_while_is_exact_to_one_in_a_hundred(take):
     while (await take("a", 400, 40)).passes:
         pass

@@ -18,6 +18,7 @@ from penstock.door.limit import Limiter
 from penstock.door.memory import MemoryKeys
 from penstock.door.problem import answer_json
 from penstock.door.redis import AGAIN_S, RedisLimiter, RedisLine
+from penstock.door.redis_keys import RedisKeyCache
 from penstock.errors import Misconfigured
 from penstock.model.access import Role
 from redis_server import RedisServer
@@ -180,9 +181,16 @@ async def test_a_bucket_that_somebody_broke_concerns_its_caller_only(server, lin
     server.command("LPUSH", "{penstock}:bucket:broken", "x")
     assert await take(limiter, "broken") == 100
     assert await take(limiter, "sound") == 400
-    server.command("SET", "{penstock}:bucket:nonsense", "9" * 40)
-    assert not (await limiter.take("nonsense")).passes
-    assert 0 < server.command("PTTL", "{penstock}:bucket:sound") < 10_000
+    server.command("SET", "{penstock}:bucket:nonsense", "no number")
+    assert await take(limiter, "nonsense") == 400
+
+
+async def test_a_clock_that_was_set_back_is_an_empty_bucket_at_worst(server, line):
+    limiter = limiter_of(line)
+    server.command("SET", "{penstock}:bucket:a", "9" * 40)
+    assert not (await limiter.take("a", 100, 10)).passes
+    await asyncio.sleep(0.05)
+    assert (await limiter.take("a", 100, 10)).passes
 
 
 async def test_a_caller_who_hangs_up_harms_nobody(line):
@@ -203,6 +211,37 @@ async def test_closing_leaves_no_request_waiting(server):
         await asyncio.sleep(0.01)
         await line.close()
         assert [verdict.quota for verdict in await asyncio.gather(*asked)] == [100] * 3
+
+
+async def test_whatever_befalls_redis_under_load_no_request_fails_or_waits(server, line):
+    """Killed, hung, emptied, made a replica, back again: limits and keys are only ever asked for there."""
+    keys, statuses, waits_s = MemoryKeys(SystemClock()), [], []
+    made = make_key(SystemClock(), name="t", role=Role.VIEWER, sites=["*"], created_by="t", rate=1e6, burst=1e6)
+    secret = await create_key(keys, made)
+    limiter = RedisLimiter(line, Limiter(200, 400))
+    cache = RedisKeyCache(line, b"a secret of thirty-two bytes, or more")
+
+    async def send_on(stop):
+        while not stop.is_set():
+            started = time.monotonic()
+            door = Door({}, hello, Keyring(keys, shared=cache), limiter)  # a new one knows no key yet
+            statuses.append((await get(door, secret)).status)
+            waits_s.append(time.monotonic() - started)
+
+    stop = asyncio.Event()
+    sending = [asyncio.ensure_future(send_on(stop)) for _ in range(8)]
+    for befall in (
+        server.kill, server.start, server.hang, server.wake, lambda: server.command("FLUSHALL"),
+        lambda: server.command("REPLICAOF", "127.0.0.1", "1"), lambda: server.command("REPLICAOF", "NO", "ONE"),
+    ):  # fmt: skip
+        await asyncio.to_thread(befall)
+        await asyncio.sleep(0.4)
+    stop.set()
+    await asyncio.gather(*sending)
+    assert set(statuses) == {200}
+    assert len(statuses) > 500
+    assert sorted(waits_s)[-9] < 2 * PATIENCE_S
+    await shared_again(limiter_of(line))
 
 
 async def test_a_noisy_client_keeps_no_honest_one_out(server, line):

@@ -116,8 +116,14 @@ async def test_one_of_all_doors_looks_anew_for_the_others(fleet):
     (name,) = fleet.names()
     fleet.now.s = LOOK_S + 0.1
     fleet.server.command("PEXPIRE", name, round((STALE_S - LOOK_S) * 1000))
-    for door in doors:
-        assert await door.by_key(secret)
+    fleet.store.answering.clear()
+    fleet.store.read.clear()
+    looking = asyncio.ensure_future(doors[0].by_key(secret))
+    await fleet.store.read.wait()
+    for door in doors[1:]:
+        assert await door.by_key(secret), "the others do not wait for it"
+    fleet.store.answering.set()
+    assert await looking
     assert fleet.store.asked == 2
 
 

@@ -12,6 +12,7 @@ import hashlib
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
@@ -133,7 +134,8 @@ class RedisLine:
                 task.cancel()
                 await asyncio.wait({task})
         self._fail(self._waiting)
-        await self._connection.disconnect()
+        with suppress(RedisError, OSError):
+            await self._connection.disconnect()
 
     async def _ask_plainly(self, *command: Word) -> Any:
         try:
@@ -196,7 +198,8 @@ class RedisLine:
             return error
 
     def _connect_soon(self) -> None:
-        if not self._is_up and self._connecting is None and self._now_s() - self._tried_s >= AGAIN_S:
+        is_idle = self._connecting is None and self._calling is None
+        if is_idle and not self._is_up and self._now_s() - self._tried_s >= AGAIN_S:
             self._tried_s = self._now_s()
             self._connecting = asyncio.create_task(self._try_to_connect())
 
