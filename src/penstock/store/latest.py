@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 from uuid import uuid4
 
 import msgspec
@@ -39,6 +39,20 @@ class LatestRows:
 
     def __len__(self) -> int:
         return self.ts.size
+
+
+LATEST_ARRAYS: Final = ("ts", "value", "quality", "seq", "received_us", "stored_us")
+
+
+def chain_rows(parts: Sequence[LatestRows]) -> LatestRows:
+    """One after the other."""
+    arrays = {name: [getattr(part, name) for part in parts] for name in LATEST_ARRAYS}
+    kinds = {name: np.float64 if name == "value" else np.int64 for name in LATEST_ARRAYS}
+    return LatestRows(
+        path=[path for part in parts for path in part.path],
+        state=[state for part in parts for state in part.state],
+        **{name: np.concatenate([np.empty(0, kinds[name]), *columns]) for name, columns in arrays.items()},
+    )
 
 
 class LatestReading(msgspec.Struct, frozen=True):
@@ -125,6 +139,20 @@ class MemoryLatest:
         start = bisect_left(self._sorted, max(prefix, f"{after}\0") if after else prefix)
         page = (path for path in self._sorted[start : start + limit] if path.startswith(prefix))
         return [_told(path, self._held[path]) for path in page]
+
+    def rows(self) -> LatestRows:
+        """Everything."""
+        ts, seq, value, state, quality, received, stored = list(zip(*self._held.values(), strict=True)) or [()] * 7
+        return LatestRows(
+            path=[*self._held],
+            ts=np.array(ts, np.int64),
+            value=np.array(value, np.float64),
+            state=state,
+            quality=np.array(quality, np.int64),
+            seq=np.array(seq, np.int64),
+            received_us=np.array(received, np.int64),
+            stored_us=np.array(stored, np.int64),
+        )
 
     async def generation(self) -> str:
         return self._generation

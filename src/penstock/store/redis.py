@@ -117,9 +117,9 @@ class RedisLatest:
         self.check, self.alive, self.close = self._link.check, self._link.alive, self._link.close
 
     async def put(self, rows: LatestRows) -> None:
-        async with self._link.translated():
-            readings = newest(rows)
-            for start in range(0, len(readings), CHUNK):
+        readings = newest(rows)
+        for start in range(0, len(readings), CHUNK):
+            async with self._link.translated():
                 await self._put(keys=KEYS, args=list(_arguments(readings[start : start + CHUNK])))
 
     async def get(self, paths: Sequence[str]) -> list[LatestReading | None]:

@@ -71,8 +71,6 @@ class RedisWindow:
         return generation
 
     async def put(self, fold: Fold, now_us: int) -> bool:
-        if not fold.whole:
-            return False
         if not fold.heads:
             return await self.generation() is not None
         for _ in range(2):  # what is held from the last time may have been put by another meanwhile

@@ -8,7 +8,7 @@ A bucket is 88 bytes, so a tag that speaks every second takes (300 + 360) x 88 =
 5 kB; at most 74 kB, when what has left the windows waits to be swept.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple, Protocol
@@ -71,21 +71,19 @@ class Fold:
     buckets: Buckets
     before: Heads
     heads: Heads
-    whole: bool = True
-    """False when some readings of these flushes could not be found any more."""
 
     def and_then(self, later: "Fold") -> "Fold":
         """Both, one after the other."""
         buckets = np.concatenate([self.buckets, later.buckets])
-        return Fold(buckets, {**later.before, **self.before}, {**self.heads, **later.heads}, self.whole and later.whole)
+        return Fold(buckets, {**later.before, **self.before}, {**self.heads, **later.heads})
 
 
 class Summary(NamedTuple):
     """A window in figures; not finite where values are too large for it."""
 
-    count: int
-    min: float
-    max: float
+    n: int
+    lo: float
+    hi: float
     mean: float
     std: float
     """Of the sample; 0 for a single value."""
@@ -254,19 +252,6 @@ def decode_pages(pages: Iterable[bytes]) -> Buckets:
     return np.frombuffer(b"".join(pages), BUCKET)
 
 
-class Follows(NamedTuple):
-    """How a fold stands to what is held: it adds nothing new, or it may be added."""
-
-    known: bool
-    next: bool
-
-
-def stands(fold: Fold, held: Heads) -> Follows:
-    """Whether all of *fold* is held already, or it begins exactly where what is held ends."""
-    known = all(held.get(shard, 0) >= head for shard, head in fold.heads.items())
-    return Follows(known, all(held.get(shard, 0) == head for shard, head in fold.before.items()))
-
-
 class MemoryWindow:
     """In this process's memory."""
 
@@ -286,10 +271,12 @@ class MemoryWindow:
     async def put(self, fold: Fold, now_us: int) -> bool:
         if self._generation is None:
             return False
-        follows = stands(fold, self._heads)
-        if follows.next and not follows.known and fold.whole:
+        if all(self._heads.get(shard, 0) >= head for shard, head in fold.heads.items()):
+            return True
+        follows = all(self._heads.get(shard, 0) == head for shard, head in fold.before.items())
+        if follows:
             self._add(fold, now_us)
-        return follows.known or (follows.next and fold.whole)
+        return follows
 
     async def get(self, tag_id: int, seconds: float, now_us: int) -> Summary | None:
         span = span_of(seconds, now_us)
@@ -312,7 +299,7 @@ class MemoryWindow:
 
     def _add(self, fold: Fold, now_us: int) -> None:
         for tier, buckets in enumerate(tiers_of(fold.buckets, now_us)):
-            held = [page for each in places_of(tier, buckets) if (page := self._held(each)) is not None]
+            held = [self._held(place) for place in places_of(tier, buckets)]
             merged = merge(np.concatenate([decode_pages(held), buckets]), TIERS[tier].width_us)
             for (_, group, interval), page in pages_of(tier, merged).items():
                 pages = self._pages[tier].setdefault(group, {})
@@ -321,8 +308,8 @@ class MemoryWindow:
                     _sweep(pages, TIERS[tier].horizon(now_us))
         self._heads.update(fold.heads)
 
-    def _held(self, place: Place) -> bytes | None:
-        return self._pages[place.tier].get(place.group, {}).get(place.interval)
+    def _held(self, place: Place) -> bytes:
+        return self._pages[place.tier].get(place.group, {}).get(place.interval, b"")
 
 
 def _sweep(pages: dict[int, bytes], horizon: int) -> None:
@@ -332,8 +319,3 @@ def _sweep(pages: dict[int, bytes], horizon: int) -> None:
 
 NO_BUCKETS: Final = np.empty(0, BUCKET)
 NOTHING: Final = Fold(NO_BUCKETS, {}, {})
-
-
-def joined(parts: Sequence[Buckets]) -> Buckets:
-    """All of *parts*; none is fine."""
-    return np.concatenate(parts) if parts else NO_BUCKETS

@@ -8,7 +8,7 @@ select stream, shard, position from shard;
 
 -- name: flushes
 select f.flush_id, f.stream, f.shard, f.position_hi, f.received_at, f.committed_at, f.stored
-from unnest(%(streams)s::text[], %(shards)s::text[], %(positions)s::bigint[]) seen(stream, shard, position)
+from unnest(%(streams)s::text[], %(shards)s::text[], %(positions)s::numeric[]) seen(stream, shard, position)
 cross join lateral (
     select * from flush
     where flush.stream = seen.stream and flush.shard = seen.shard and flush.position_hi > seen.position
@@ -43,6 +43,23 @@ cross join lateral (
     where tag_id = given.tag_id and t0 <= mark.ts and t0 > mark.ts - interval '24 hours' and t1 = mark.ts
     offset 0
 ) s;
+
+-- name: seals
+-- Which transaction sealed each group last.
+select grp, xmin::text::bigint from mark;
+
+-- name: sealed_packs
+-- What recent flushes brought to these groups, as far as it is within an hour of its tag's newest; a pack spans a day.
+select s.tag_id, s.t0, s.n, s.unit, s.dt, s.v, s.k, s.d, s.q, s.seq, s.state, s.flush_lo, s.flush, s.runs
+from mark m
+cross join lateral unnest(m.tag, m.ts) newest(tag_id, ts)
+cross join lateral (
+    select * from segment
+    where segment.tag_id = newest.tag_id and t0 <= newest.ts and t0 > newest.ts - interval '25 hours'
+      and flush_hi >= %(flush_lo)s
+    offset 0
+) s
+where m.grp = any(%(groups)s::smallint[]);
 
 -- name: tag_paths
 select tag_id, path from tag where tag_id > %(after)s order by tag_id;

@@ -1,0 +1,4 @@
+-- KEYS: the lease. ARGV: the lease as it must read.
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('DEL', KEYS[1])
+end
