@@ -1,4 +1,4 @@
-"""Bytes and CPU a reading of records by their size, beside JSON with gzip and the local log's record. `python bench/wire.py`
+"""Bytes and CPU a reading of a record in Kinesis, beside the local log's and JSON with gzip. `python bench/wire.py`
 
 The readings are the simulated plant's: of 10,000 tags those of one slice, each once, with their units.
 """
@@ -103,7 +103,8 @@ def line(whole: ReadingBatch, n: int, requests: int) -> str:
         us(lambda i: encode_batch(joined[i]), n),
         us(lambda i: decode_batch(logged[i]), n),
     ]
-    return f"{n:8,} {min(requests, n):8} | {sizes[0]:7.1f} {times[0]:8.2f} {times[1]:8.2f} | {sizes[1]:7.1f} {times[2]:8.2f} {times[3]:8.2f} | {sizes[2]:7.1f}"
+    ours, log = (f"{sizes[i]:7.1f} {times[2 * i]:8.2f} {times[2 * i + 1]:8.2f}" for i in (0, 1))
+    return f"{n:8,} {requests:8} | {ours} | {log} | {sizes[2]:7.1f}"
 
 
 def main() -> None:

@@ -18,7 +18,16 @@ from penstock.simulate.faults import FaultTable
 from penstock.simulate.feed import columns_at
 from penstock.stream.envelope import BODY_BYTES_MAX, MAGIC, seal, unseal
 from penstock.stream.record import encode_batch
-from penstock.stream.wire import READINGS_MAX, Part, Stamp, decode_record, encode_record, is_record, take_apart
+from penstock.stream.wire import (
+    READINGS_MAX,
+    Part,
+    Stamp,
+    decode_record,
+    encode_joined,
+    encode_record,
+    is_record,
+    take_apart,
+)
 from stream.readings import any_batch, plain
 
 STAMP = Stamp(UUID(int=0x8F3A_1C55_77B0_4E11_9D02_6A4B_33C8_E7F1), 311, 48_113_402)
@@ -112,6 +121,13 @@ def test_every_float_comes_back_to_the_bit_among_others(values: list[float]):
     assert decode_record(record_of(batch)).batch.value.tobytes() == batch.value.tobytes()
 
 
+@given(any_batch(), st.data())
+def test_what_is_joined_already_makes_the_same_record(batch: ReadingBatch, data: st.DataObject):
+    request = np.array(sorted(data.draw(st.lists(INT64, min_size=len(batch), max_size=len(batch)))), np.int64)
+    parts = [Part(int(number), batch.pick(request == number)) for number in np.unique(request)]
+    assert encode_joined(STAMP, NOW_US, batch, request) == encode_record(STAMP, NOW_US, parts)
+
+
 def test_neighbours_of_one_request_come_back_as_one_part():
     parts = [Part(7, plain(3)), Part(7, plain(2)), Part(8, plain(1))]
     again = take_apart(decode_record(encode_record(STAMP, NOW_US, parts)))
@@ -199,7 +215,9 @@ def forged(header: list[object], rest: bytes) -> bytes:
     return seal(len(head).to_bytes(2, "little") + head + rest)
 
 
-NUMBERS = st.sampled_from([-(2**63), -2, -1, 0, 1, 2, 7, 9, 10, 64, 65, 255, 999_999, READINGS_MAX + 1, 2**31, 2**64 - 1])
+NUMBERS = st.sampled_from(
+    [-(2**63), -2, -1, 0, 1, 2, 7, 9, 10, 64, 65, 255, 999_999, READINGS_MAX + 1, 2**31, 2**64 - 1]
+)
 ANYTHING = st.one_of(NUMBERS, st.none(), st.just(""), st.just("ab"), st.just([]), st.just([0, 1, -1]), st.binary())
 
 

@@ -12,6 +12,7 @@ from psycopg.adapt import Dumper, PyFormat
 from psycopg.pq import Format
 
 from penstock.model.batch import NO_SEQ, NO_TEXT, Floats, Int32s, Ints, Mask
+from penstock.model.decimals import scale
 from penstock.store.pack import (
     ARRAY_HEAD_BYTES,
     DAY_US,
@@ -253,20 +254,13 @@ def _digits_of(value: Floats, starts: Ints) -> NDArray[np.int64]:
     digits = np.full(value.size, _NOT_SCALED)
     open_at = np.flatnonzero(np.abs(value) < _INT4_MAX)
     for d in range(_NOT_SCALED):
-        exact = _is_exact(value[open_at], d)
+        exact = scale(value[open_at], d).exact
         digits[open_at[exact]] = d
         open_at = open_at[~exact]
     packs = np.maximum.reduceat(digits, starts)
     wide = ~_fits(value, np.repeat(packs, np.diff(starts, append=value.size)))
     packs[np.logical_or.reduceat(wide, starts)] = _NOT_SCALED
     return packs
-
-
-def _is_exact(value: Floats, d: int) -> Mask:
-    k = np.rint(value * POWERS[d])
-    back: Floats = (k + 0.0) / POWERS[d]  # + 0.0: -0.0 is no integer
-    same: Mask = back.view(np.int64) == value.view(np.int64)
-    return same
 
 
 def _fits(value: Floats, digits: NDArray[np.int64]) -> Mask:

@@ -11,6 +11,7 @@ from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
 from psycopg.pq import Format
 
+from penstock.model import decimals
 from penstock.model.batch import NO_SEQ, NO_TEXT, Floats, Int32s, Ints, Mask
 
 DAY_US: Final = 86_400_000_000
@@ -22,8 +23,8 @@ FLOAT8: Final = 701
 TIMESTAMPTZ: Final = 1184
 DTYPES: Final = {INT4: ">i4", INT8: ">i8", FLOAT8: ">f8", TIMESTAMPTZ: ">i8"}
 ARRAY_HEAD_BYTES: Final = 20
-POWERS: Final = 10.0 ** np.arange(7)
-"""What a scaled integer is divided by, by its decimals."""
+POWERS: Final = decimals.POWERS[:7]
+"""What a pack's scaled integer is divided by, by its decimals."""
 _ARRAY_OIDS: Final = (1007, 1016, 1022, 1185)
 
 

@@ -25,13 +25,13 @@ _ITEM_MAX: Final = 2**31 - 1
 
 
 def rows_of(
-    requests: Sequence[int],
+    request: Ints,
     batches: Sequence[ReadingBatch],
     tables: Sequence[Spelling],
     figures: Figures,
     received_us: int,
 ) -> Ints:
-    """ROWS x n. *tables* are the batches' paths, states and units as one each, *figures* their values."""
+    """ROWS x n of joined *batches*: *request* by reading, *tables* of all paths, states and units, and the values."""
     rows = np.empty((ROWS, figures.whole.size), np.int64)
     rows[TAG], rows[STATE], rows[UNIT] = (table.codes for table in tables)
     rows[WHOLE], rows[IS_RAW] = figures.whole, figures.is_raw
@@ -42,7 +42,7 @@ def rows_of(
     item = np.concatenate([batch.index for batch in batches], dtype=np.int64)
     rows[ITEM, 0] = item[0]
     np.subtract(item[1:], item[:-1], out=rows[ITEM, 1:])
-    rows[REQUEST] = np.repeat(requests, [len(batch) for batch in batches])
+    rows[REQUEST] = request
     return rows
 
 

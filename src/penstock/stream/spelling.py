@@ -61,12 +61,12 @@ def _used(texts: Texts, codes: Int32s) -> Spelling:
         return Spelling(texts, codes)
     used = np.zeros(len(texts) + 1, np.bool_)
     used[codes] = True  # NO_TEXT is -1, which marks the place behind the last text
-    used[NO_TEXT] = False
-    if used[:NO_TEXT].all():
+    kept = used[:NO_TEXT].nonzero()[0]
+    if kept.size == len(texts):
         return Spelling(texts, codes)
-    places = np.cumsum(used, dtype=np.int32) - np.int32(1)
-    places[NO_TEXT] = NO_TEXT
-    return Spelling(tuple(texts[i] for i in np.flatnonzero(used).tolist()), places[codes])
+    places = np.full(len(texts) + 1, NO_TEXT, np.int32)
+    places[kept] = np.arange(kept.size)
+    return Spelling(tuple(map(texts.__getitem__, kept.tolist())), places[codes])
 
 
 def _by_table(spellings: Iterable[Spelling]) -> Spelling:

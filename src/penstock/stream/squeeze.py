@@ -1,12 +1,13 @@
 """Columns of integers in as few bits as their range asks for: base + step * offset, the offsets cut into planes.
 
-    a column of b-bit offsets: b // 8 planes of bytes, the lowest first, then b % 8 planes of bits, the lowest first
+    of b-bit offsets b // 8 planes of bytes and, above them, b % 8 planes of bits; first all planes of bytes
 
 What is of one rank lies together, because high ranks repeat and low ones do not: a compressor then finds the former.
 The step is the greatest common divisor, so times in whole seconds and values in steps of 0.25 shrink by themselves.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -24,8 +25,7 @@ BITS_MAX: Final = 64
 
 _BYTE: Final = 8
 _WORD: Final = np.dtype("<u8")
-
-_RANKS: Final = np.arange(_BYTE, dtype=np.uint8)
+_RANKS: Final = np.arange(_BYTE, dtype=np.uint8)[:, None]
 _BITS: Final = np.uint8(1) << _RANKS
 
 Words = NDArray[np.uint64]
@@ -40,107 +40,87 @@ class Shape(NamedTuple):
     bits: Annotated[int, msgspec.Meta(ge=COUNTING, le=BITS_MAX)]
 
 
+class _Cut(NamedTuple):
+    """Where planes lie: those of bytes by row and rank; those of bits by 8 * row + rank above the row's bytes."""
+
+    byte_rows: Ints
+    byte_ranks: Ints
+    bit_places: Ints
+    below: Words
+    """By row (rows x 1): how many bits stand in planes of bytes."""
+
+
 def squeeze(columns: Ints) -> tuple[list[Shape], bytes]:
-    """The shape of every row of *columns* (rows x n, neither 0), and the planes of those that have any."""
+    """The shape of every row of *columns* (rows x n, neither 0), and all planes."""
     low = np.minimum.reduce(columns, axis=1)
-    shapes = [Shape(base, 0, CONSTANT) for base in low.tolist()]
-    varied = np.flatnonzero(np.maximum.reduce(columns, axis=1) != low)
-    if not varied.size:
-        return shapes, b""
     # int64 wraps around in the difference, and as uint64 it is right again
-    offsets = np.subtract(columns[varied], low[varied, None]).view(_WORD)
+    offsets = np.subtract(columns, low[:, None]).view(_WORD)
     steps = np.gcd.reduce(offsets, axis=1)
-    offsets //= steps[:, None]
-    bits = _bits_of(offsets)
-    for at, step, width in zip(varied.tolist(), steps.tolist(), bits, strict=True):
-        shapes[at] = Shape(shapes[at].base, step, width)
+    offsets //= np.maximum(steps, 1)[:, None]
+    tops = np.maximum.reduce(offsets, axis=1).tolist()
+    bits = tuple(_bits_of(row, top) for row, top in zip(offsets, tops, strict=True))
+    shapes = [Shape(*shape) for shape in zip(low.tolist(), steps.tolist(), bits, strict=True)]
     return shapes, _planes(offsets, bits)
 
 
-def bytes_of(shapes: Sequence[Shape], n: int) -> int:
-    """What the planes of *n* readings take."""
-    return sum((bits // _BYTE) * n + bits % _BYTE * _packed(n) for bits in _planed(shapes))
+def unsqueeze(shapes: Sequence[Shape], data: memoryview, n: int) -> tuple[Ints, memoryview]:
+    """The rows (rows x n) again, and what stands behind their planes. Raises Undecodable when *data* is too short."""
+    bases, steps, bits = zip(*shapes, strict=True)
+    offsets, rest = _offsets(bits, data, n)
+    offsets *= np.array(steps, _WORD)[:, None]
+    columns: Ints = offsets.view(np.int64)
+    columns += np.array(bases, np.int64)[:, None]
+    return columns, rest
 
 
-def unsqueeze(shapes: Sequence[Shape], planes: memoryview, n: int) -> Ints:
-    """The rows (rows x n) again. Raises Undecodable when *planes* are not exactly `bytes_of` them."""
-    if len(planes) != bytes_of(shapes, n):
-        raise Undecodable("a column is shorter or longer than it says")
-    columns = np.empty((len(shapes), n), np.int64)
-    columns[:] = np.array([shape.base for shape in shapes], np.int64)[:, None]
-    varied = [row for row, shape in enumerate(shapes) if shape.bits != CONSTANT]
-    if varied:
-        columns[varied] += _above_base([shapes[row] for row in varied], planes, n)
-    return columns
+def _bits_of(row: Words, top: int) -> int:
+    n = row.size
+    if top == n - 1 > 0 and row[-1] == top and (row == np.arange(n)).all():
+        return COUNTING
+    return top.bit_length()
 
 
-def _above_base(shapes: Sequence[Shape], planes: memoryview, n: int) -> Ints:
-    offsets = _offsets(_planed(shapes), planes, n)
-    for row, shape in zip(offsets, shapes, strict=True):
-        if shape.bits == COUNTING:
-            row[:] = np.arange(n)
-    offsets *= np.array([shape.step for shape in shapes], _WORD)[:, None]
-    return offsets.view(np.int64)
+def _planes(offsets: Words, bits: tuple[int, ...]) -> bytes:
+    if max(bits) <= CONSTANT:
+        return b""
+    cut, (rows, n) = _cut(bits), offsets.shape
+    octets = offsets.view(np.uint8).reshape(rows, n, _BYTE)[cut.byte_rows, :, cut.byte_ranks]
+    if not cut.bit_places.size:
+        return octets.tobytes()
+    above = (offsets >> cut.below).astype(np.uint8)
+    packed = np.packbits(above[:, None, :] & _BITS, axis=2).reshape(rows * _BYTE, -1)
+    return octets.tobytes() + packed[cut.bit_places].tobytes()
 
 
-def _bits_of(offsets: Words) -> list[int]:
-    last = offsets.shape[1] - 1
-    tops = np.maximum.reduce(offsets, axis=1).tolist()
-    may_count = (offsets[:, -1] == last).tolist()
-    return [
-        COUNTING if ends and (row == np.arange(last + 1)).all() else top.bit_length()
-        for row, top, ends in zip(offsets, tops, may_count, strict=True)
-    ]
-
-
-def _planes(offsets: Words, bits: Sequence[int]) -> bytes:
-    rows, n = offsets.shape
-    octets = offsets.view(np.uint8).reshape(rows, n, _BYTE)
-    tops = _bit_planes((offsets >> _top_shifts(bits)).astype(np.uint8))
-    planes: list[bytes] = []
+def _offsets(bits: tuple[int, ...], data: memoryview, n: int) -> tuple[Words, memoryview]:
+    cut, rows, packed = _cut(bits), len(bits), (n + _BYTE - 1) // _BYTE
+    bits_at = cut.byte_rows.size * n
+    end = bits_at + cut.bit_places.size * packed
+    if len(data) < end:
+        raise Undecodable("a record is shorter than it says")
+    octets = np.zeros((rows, n, _BYTE), np.uint8)
+    octets[cut.byte_rows, :, cut.byte_ranks] = np.frombuffer(data[:bits_at], np.uint8).reshape(-1, n)
+    offsets: Words = octets.view(_WORD)[:, :, 0]
+    if cut.bit_places.size:
+        above = np.zeros((rows * _BYTE, packed), np.uint8)
+        above[cut.bit_places] = np.frombuffer(data[bits_at:end], np.uint8).reshape(-1, packed)
+        offsets |= _bytes_of(above.reshape(rows, _BYTE, packed), n).astype(_WORD) << cut.below
     for row, width in enumerate(bits):
-        whole, rest = divmod(max(width, 0), _BYTE)
-        planes.append(octets[row, :, :whole].T.tobytes())
-        planes.append(tops[row, :rest].tobytes())
-    return b"".join(planes)
+        if width == COUNTING:
+            offsets[row] = np.arange(n)
+    return offsets, data[end:]
 
 
-def _offsets(bits: Sequence[int], planes: memoryview, n: int) -> Words:
-    octets = np.zeros((len(bits), n, _BYTE), np.uint8)
-    tops = np.zeros((len(bits), _BYTE, _packed(n)), np.uint8)
-    at = 0
-    for row, width in enumerate(bits):
-        whole, rest = divmod(width, _BYTE)
-        if whole:
-            octets[row, :, :whole] = np.frombuffer(planes, np.uint8, whole * n, at).reshape(whole, n).T
-            at += whole * n
-        if rest:
-            tops[row, :rest] = np.frombuffer(planes, np.uint8, rest * _packed(n), at).reshape(rest, -1)
-            at += rest * _packed(n)
-    offsets = octets.view(_WORD)[:, :, 0]
-    offsets |= _bytes_again(tops, n).astype(_WORD) << _top_shifts(bits)
-    return offsets
-
-
-def _top_shifts(bits: Sequence[int]) -> Words:
-    """By row: how far up the bits begin that fill no byte."""
-    return np.array([width // _BYTE * _BYTE if width > 0 else 0 for width in bits], _WORD)[:, None]
-
-
-def _bit_planes(column: Bytes) -> Bytes:
-    """Of rows x n bytes: rows x 8 planes of n bits."""
-    return np.packbits(column[:, None, :] & _BITS[:, None], axis=2)
-
-
-def _bytes_again(planes: Bytes, n: int) -> Bytes:
-    whole: Bytes = np.bitwise_or.reduce(np.unpackbits(planes, axis=2, count=n) << _RANKS[:, None], axis=1)
+def _bytes_of(planes: Bytes, n: int) -> Bytes:
+    """Of rows x 8 planes of n bits: rows x n bytes."""
+    whole: Bytes = np.bitwise_or.reduce(np.unpackbits(planes, axis=2, count=n) << _RANKS, axis=1)
     return whole
 
 
-def _planed(shapes: Sequence[Shape]) -> list[int]:
-    return [max(shape.bits, 0) for shape in shapes]
-
-
-def _packed(n: int) -> int:
-    """Bytes of n bits."""
-    return (n + _BYTE - 1) // _BYTE
+@lru_cache(1_024)  # the records of a stream are much alike
+def _cut(bits: tuple[int, ...]) -> _Cut:
+    whole = [max(width, 0) // _BYTE for width in bits]
+    octets = [(row, rank) for row, octets in enumerate(whole) for rank in range(octets)]
+    places = [row * _BYTE + rank for row, width in enumerate(bits) for rank in range(max(width, 0) % _BYTE)]
+    byte_rows, byte_ranks = np.array(octets, np.int64).reshape(-1, 2).T
+    return _Cut(byte_rows, byte_ranks, np.array(places, np.int64), np.array(whole, _WORD)[:, None] * np.uint64(_BYTE))

@@ -28,9 +28,9 @@ from penstock.stream.rows import (
     unless_usual,
 )
 from penstock.stream.spelling import Spelling, join_texts, respell, split_texts
-from penstock.stream.squeeze import Shape, bytes_of, squeeze, unsqueeze
+from penstock.stream.squeeze import Shape, squeeze, unsqueeze
 
-__all__ = ["Part", "Record", "Stamp", "decode_record", "encode_record", "is_record", "take_apart"]
+__all__ = ["Part", "Record", "Stamp", "decode_record", "encode_joined", "encode_record", "is_record", "take_apart"]
 
 READINGS_MAX: Final = 1_000_000
 
@@ -100,12 +100,22 @@ _decoder: Final = msgspec.msgpack.Decoder(_Header)
 def encode_record(stamp: Stamp, received_us: int, parts: Sequence[Part]) -> bytes:
     """*parts*, none of them empty, as one record. Raises TooLarge for more than `decode_record` takes."""
     batches = [part.batch for part in parts]
-    n = sum(map(len, batches))
+    request = np.repeat(np.array([part.request for part in parts], np.int64), [len(batch) for batch in batches])
+    return _encoded(stamp, received_us, batches, request)
+
+
+def encode_joined(stamp: Stamp, received_us: int, batch: ReadingBatch, request: Ints) -> bytes:
+    """As `encode_record`, of parts that are joined already. *request*: by reading, the number of its request."""
+    return _encoded(stamp, received_us, [batch], request)
+
+
+def _encoded(stamp: Stamp, received_us: int, batches: Sequence[ReadingBatch], request: Ints) -> bytes:
+    n = request.size
     if n > READINGS_MAX:
         raise TooLarge(f"a record holds {READINGS_MAX:,} readings at most")
     tables = _tables(batches)
     figures = figures_of(np.concatenate([batch.value for batch in batches]))
-    shapes, planes = squeeze(rows_of([part.request for part in parts], batches, tables, figures, received_us))
+    shapes, planes = squeeze(rows_of(request, batches, tables, figures, received_us))
     raw_shapes, raw_planes = squeeze(figures.bits[None]) if figures.bits.size else ([], b"")
     separator, texts = join_texts([text for table in tables for text in table.texts])
     paths, states, units = (len(table.texts) for table in tables)
@@ -120,13 +130,11 @@ def encode_record(stamp: Stamp, received_us: int, parts: Sequence[Part]) -> byte
 def decode_record(data: bytes) -> Record:
     """The record that *data* holds. Raises Undecodable, whatever *data* is, unless it is just as it was written."""
     header, body = _opened(data)
-    shapes, n = or_usual(header.shapes), header.readings
-    planes_at = header.text_bytes
-    raw_at = planes_at + bytes_of(shapes, n)
-    texts = split_texts(body[:planes_at], header.separator, header.texts)
-    rows = unsqueeze(shapes, body[planes_at:raw_at], n)
+    at = header.text_bytes
+    texts = split_texts(body[:at], header.separator, header.texts)
+    rows, raw_planes = unsqueeze(or_usual(header.shapes), body[at:], header.readings)
     restore(rows, header.received_us, header.texts)
-    value = floats_of(_figures(header, rows, body[raw_at:]))
+    value = floats_of(_figures(header, rows, raw_planes))
     stamp = Stamp(UUID(bytes=header.producer), header.slice, header.counted)
     item = rows[ITEM].astype(np.int32)
     return Record(stamp, header.received_us, batch_of_rows(rows, value, *texts), rows[REQUEST], item)
@@ -173,5 +181,9 @@ def _figures(header: _Header, rows: Ints, planes: memoryview) -> Figures:
     count = int(np.count_nonzero(is_raw))
     if bool(count) != bool(header.raw_shapes):
         raise Undecodable("a record has raw values and needs none, or needs some and has none")
-    bits = unsqueeze(header.raw_shapes, planes, count).ravel()
-    return Figures(header.decimals, rows[WHOLE], is_raw, bits)
+    bits = rows[:0]
+    if count:
+        bits, planes = unsqueeze(header.raw_shapes, planes, count)
+    if planes:
+        raise Undecodable("a record is longer than it says")
+    return Figures(header.decimals, rows[WHOLE], is_raw, bits.ravel())
