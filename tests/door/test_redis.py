@@ -166,6 +166,44 @@ async def test_a_replica_is_given_up_and_the_primary_found_again(server, line):
     await shared_again(limiter)
 
 
+async def test_after_a_fail_over_the_name_is_asked_anew(server, tmp_path):
+    """The old primary lives on as a replica, its connections stay open; the name leads to the new one."""
+    (tmp_path / "new").mkdir()
+    promoted, leads_to = RedisServer(tmp_path / "new"), [server.port]
+
+    async def carry(reader, writer):
+        back_reader, back_writer = await asyncio.open_connection("127.0.0.1", leads_to[0])
+        await asyncio.gather(_pour(reader, back_writer), _pour(back_reader, writer))
+
+    async with await asyncio.start_server(carry, "127.0.0.1", 0) as name:
+        async with line_to(f"redis://127.0.0.1:{name.sockets[0].getsockname()[1]}") as line:
+            await line.check()
+            limiter = limiter_of(line)
+            assert await take(limiter) == 400
+            server.command("REPLICAOF", "127.0.0.1", "1")
+            leads_to[0] = promoted.port
+            assert await take(limiter) == 100
+            await shared_again(limiter)
+        await asyncio.sleep(0.05)
+    promoted.kill()
+
+
+async def _pour(reader, writer):
+    while data := await reader.read(65_536):
+        writer.write(data)
+    writer.close()
+
+
+@pytest.mark.parametrize("setting", [("maxmemory", "1"), ("min-replicas-to-write", "1")])
+async def test_a_redis_that_refuses_to_write_is_as_good_as_away(server, line, setting):
+    limiter = limiter_of(line)
+    assert await take(limiter) == 400
+    server.command("CONFIG", "SET", *setting)
+    assert await take(limiter) == 100
+    server.command("CONFIG", "SET", setting[0], "0")
+    await shared_again(limiter)
+
+
 async def test_an_emptied_redis_means_full_buckets_and_a_forgotten_script_nothing(server, line):
     limiter = limiter_of(line)
     while (await limiter.take("a", 0.01, 5)).passes:

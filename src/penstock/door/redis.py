@@ -23,7 +23,6 @@ from redis.exceptions import (
     AuthenticationError,
     NoPermissionError,
     NoScriptError,
-    ReadOnlyError,
     RedisError,
     ResponseError,
 )
@@ -120,15 +119,13 @@ class RedisLine:
         try:
             return await self._ask("EVALSHA", script.sha, len(keys), *keys, *args)
         except NoScriptError:  # Redis is new, or was emptied
-            return await self._ask_plainly("EVAL", script.text, len(keys), *keys, *args)
-        except ResponseError as error:
-            raise Unavailable("redis refuses") from error
+            return await self._ask("EVAL", script.text, len(keys), *keys, *args)
 
     async def set(self, key: str, value: Word, life_s: float) -> None:
-        await self._ask_plainly("SET", key, value, "PX", round(life_s * 1000))
+        await self._ask("SET", key, value, "PX", round(life_s * 1000))
 
     async def close(self) -> None:
-        self._is_up = False
+        self._is_up, self._tried_s = False, float("inf")
         for task in (self._calling, self._connecting):
             if task is not None:
                 task.cancel()
@@ -136,12 +133,6 @@ class RedisLine:
         self._fail(self._waiting)
         with suppress(RedisError, OSError):
             await self._connection.disconnect()
-
-    async def _ask_plainly(self, *command: Word) -> Any:
-        try:
-            return await self._ask(*command)
-        except ResponseError as error:
-            raise Unavailable("redis refuses") from error
 
     async def _ask(self, *command: Word) -> Any:
         if not self._is_up or len(self._waiting) >= WAITING_MAX:
@@ -189,13 +180,13 @@ class RedisLine:
                 patience.end()
 
     async def _reply(self) -> Any:
-        """A reply, or the error that is the reply. Raises where it concerns not this command but all of them."""
+        """A reply, or the error that is this one's reply. Raises any other: a Redis that refuses is as good as away."""
         try:
             return await self._connection.read_response(disable_decoding=True)
         except ResponseError as error:
-            if isinstance(error, ReadOnlyError | NoPermissionError) or "READONLY" in str(error):
-                raise
-            return error
+            if isinstance(error, NoScriptError) or "WRONGTYPE" in str(error):
+                return error
+            raise
 
     def _connect_soon(self) -> None:
         is_idle = self._connecting is None and self._calling is None
@@ -227,10 +218,7 @@ class RedisLine:
     async def _probe(self) -> None:
         """Do what we shall want to do: a replica, and a user with too few rights, would answer a ping."""
         commands = ("SET", _PROBE, 1, "PX", 1000), ("EVAL", "return redis.call('TIME')", 0)
-        replies = await self._replies(commands, asyncio.get_running_loop().time() + ANSWER_S)
-        for refusal in replies:
-            if isinstance(refusal, ResponseError):
-                raise refusal
+        await self._replies(commands, asyncio.get_running_loop().time() + ANSWER_S)
 
     def _say_lost(self, error: Exception) -> None:
         if not self._was_lost:
@@ -288,8 +276,10 @@ def _connection(url: str) -> Any:  # redis types what it makes by the URL's sche
 def _tell(ask: _Ask, reply: object) -> None:
     if ask.reply.done():  # whoever asked went away
         return
-    if isinstance(reply, Exception):
+    if isinstance(reply, NoScriptError | Unavailable):
         ask.reply.set_exception(reply)
+    elif isinstance(reply, ResponseError):
+        ask.reply.set_exception(Unavailable("redis holds something else under this name"))
     else:
         ask.reply.set_result(reply)
 
