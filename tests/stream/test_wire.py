@@ -1,5 +1,6 @@
 """The record that travels through Kinesis: every bit comes back, or none does; small; and harmless whoever wrote it."""
 
+import tracemalloc
 import zlib
 from pathlib import Path
 from uuid import UUID
@@ -18,6 +19,8 @@ from penstock.simulate.faults import FaultTable
 from penstock.simulate.feed import columns_at
 from penstock.stream.envelope import BODY_BYTES_MAX, MAGIC, seal, unseal
 from penstock.stream.record import encode_batch
+from penstock.stream.rows import IS_RAW, ITEM, STATE, TAG, UNIT
+from penstock.stream.squeeze import CONSTANT
 from penstock.stream.wire import (
     READINGS_MAX,
     Part,
@@ -210,6 +213,10 @@ def body_of(record: bytes) -> tuple[list[object], bytes]:
     return msgspec.msgpack.decode(body[2 : 2 + size]), body[2 + size :]
 
 
+READINGS, SHAPES = 4, 9
+"""Places in the header."""
+
+
 def forged(header: list[object], rest: bytes) -> bytes:
     head = msgspec.msgpack.encode(header)
     return seal(len(head).to_bytes(2, "little") + head + rest)
@@ -230,6 +237,38 @@ def test_a_header_that_lies_is_refused_or_read_but_never_trips(parts: list[Part]
         spot = spot[at]
     holder[at] = data.draw(ANYTHING)
     read_or_refused(forged(header, rest))
+
+
+@pytest.mark.parametrize(
+    ("row", "value"),
+    [(TAG, -1), (TAG, 1), (STATE, -2), (STATE, 0), (UNIT, -2), (UNIT, 0), (IS_RAW, 1), (IS_RAW, -1), (ITEM, -1)],
+)
+def test_a_reading_that_points_outside_its_record_is_refused(row: int, value: int):
+    header, rest = body_of(record_of(valued(1.5)))
+    header[SHAPES][row] = [value, 0, CONSTANT]
+    with pytest.raises(Undecodable):
+        decode_record(forged(header, rest))
+
+
+def test_as_many_readings_as_a_record_may_claim_are_read_from_a_few_bytes_and_no_more():
+    header, rest = body_of(record_of(valued(1.5)))
+    header[READINGS] = READINGS_MAX
+    tracemalloc.start()
+    record = decode_record(forged(header, rest))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(record.batch) == READINGS_MAX
+    assert peak_bytes < 400 * 2**20
+    header[READINGS] += 1
+    with pytest.raises(Undecodable):
+        decode_record(forged(header, rest))
+
+
+def test_planes_too_few_or_too_many_are_refused():
+    header, rest = body_of(record_of(valued(1.5, 0.1, np.pi)))
+    for lying in (rest[:-1], rest + b"\0", b""):
+        with pytest.raises(Undecodable):
+            decode_record(forged(header, lying))
 
 
 @given(any_parts(), st.data())
