@@ -54,6 +54,14 @@ class DoorSettings(Room):
     proxies: str = Field(
         default="", description="Addresses of proxies whose X-Forwarded-For and -Proto are believed, by commas."
     )
+    processes: int = Field(
+        default=1, ge=1, description="Processes that share the rate; without Redis each lets its part of it pass."
+    )
+    cache_secret: str = Field(
+        default="",
+        description="Signs keys remembered in Redis, so that doors start while the database is away; 32 bytes or more, "
+        "the same in every process.",
+    )
     tls: str = Field(
         default="",
         description="`` none, `self` makes a certificate in the data directory, or `CERT.pem:KEY.pem`.",
@@ -63,7 +71,29 @@ class DoorSettings(Room):
 class StreamSettings(Room):
     """Where readings wait between ingest and process."""
 
-    url: str = Field(default="log:", description="`log:` in the data directory, `log:PATH`, or `memory:`.")
+    url: str = Field(
+        default="log:", description="`log:` in the data directory, `log:PATH`, `memory:`, or `kinesis://NAME`."
+    )
+    critical: str = Field(
+        default="", description="A second Kinesis stream, for the critical lane alone; none: both lanes share one."
+    )
+    region: str = Field(default="", description="AWS region of the streams; what the environment says by default.")
+    endpoint: str = Field(default="", description="Where Kinesis answers; Amazon's own in the region by default.")
+    fan_out: str = Field(
+        default="", description="Name of an enhanced fan-out consumer: shards are pushed, not polled (costs extra)."
+    )
+    linger_ms: float = Field(
+        default=20.0, ge=0, description="How long bulk readings gather before they are put on Kinesis, at most."
+    )
+    critical_linger_ms: float = Field(default=2.0, ge=0, description="Likewise of critical readings.")
+    put_timeout_s: float = Field(
+        default=10.0, gt=0, description="Readings that Kinesis has not acknowledged by then are answered as overloaded."
+    )
+    pending_bytes_max: int = Field(
+        default=64 * 2**20,
+        gt=0,
+        description="Unacknowledged bytes a process holds before it answers 503; a tenth is kept for the critical lane.",
+    )
     bytes_max: int = Field(
         default=2 * 2**30,
         gt=0,
@@ -92,6 +122,18 @@ class ProcessSettings(Room):
     )
     register_unknown: bool = Field(
         default=True, description="Unknown tags register themselves; otherwise they are quarantined."
+    )
+
+
+class WorkSettings(Room):
+    """How workers share a stream."""
+
+    lease_s: float = Field(default=10.0, ge=1, description="A worker that is silent for so long loses its shards.")
+    stuck_s: float = Field(
+        default=30.0, gt=0, description="A shard that is behind without progress for so long goes to another worker."
+    )
+    port: int = Field(
+        default=0, ge=0, le=65535, description="Health and metrics of `penstock work`; 0 serves none."
     )
 
 
@@ -160,6 +202,7 @@ class Settings(BaseSettings):
     door: DoorSettings = DoorSettings()
     stream: StreamSettings = StreamSettings()
     process: ProcessSettings = ProcessSettings()
+    work: WorkSettings = WorkSettings()
     detect: DetectSettings = DetectSettings()
     store: StoreSettings = StoreSettings()
     cache: CacheSettings = CacheSettings()

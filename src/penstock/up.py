@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 import sys
 import webbrowser
 from collections.abc import AsyncIterator, Coroutine
@@ -15,6 +14,8 @@ from typing import Any, Final, NamedTuple
 from penstock.children import Child
 from penstock.clock import SystemClock
 from penstock.compose.front import Front, front
+from penstock.compose.roles import until
+from penstock.compose.worker import stop_on_signals
 from penstock.datadir import Instance, held, leave_note
 from penstock.door.keys import Keyring, create_key, create_link, login_url, make_key
 from penstock.door.port import KeyStore
@@ -25,7 +26,7 @@ from penstock.store.access import Access
 from penstock.store.embedded import EmbeddedPostgres
 from penstock.store.migrate import migrate
 from penstock.store.postgres import Database
-from penstock.telemetry import log, start_logging
+from penstock.telemetry import start_logging
 
 FIRST_KEY: Final = "first key"
 MACHINE_KEY: Final = "this machine"
@@ -48,9 +49,7 @@ async def run_up(settings: Settings, options: Options) -> None:
     Raises Misconfigured for what a person must set right, Unavailable when the database cannot be reached.
     """
     start_logging()
-    stop = asyncio.Event()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    stop = stop_on_signals()
     with held(settings.data):
         async with AsyncExitStack() as running:
             store_url = await running.enter_async_context(_store(settings))
@@ -62,7 +61,7 @@ async def run_up(settings: Settings, options: Options) -> None:
             _tell(served, keys.first, await new_link(served.url, store_url, keys.machine), options)
             if options.browser and _has_screen():
                 webbrowser.open(await new_link(served.url, store_url, keys.machine))
-            await _until(stop, served)
+            await until(stop, served)
 
 
 @asynccontextmanager
@@ -171,15 +170,6 @@ def _first_reading(served: Front, key: str) -> str:
 
 def _has_screen() -> bool:
     return sys.platform == "darwin" or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
-
-
-async def _until(stop: asyncio.Event, served: Front) -> None:
-    """Until we are told to stop, or the server ends by itself."""
-    waiting = {asyncio.ensure_future(stop.wait()), served.serving}
-    _, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending - {served.serving}:
-        task.cancel()
-    log.info("stopping")
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from penstock import __version__
-from penstock.cli import care, files, look, manage, run
+from penstock.cli import care, files, fleet, look, manage, run
 
 app = typer.Typer(
     name="penstock",
@@ -19,7 +19,9 @@ app = typer.Typer(
 RUN, LOOK, MANAGE, FILES, CARE = "Run", "Look", "Manage", "Files", "Care"
 
 app.command(rich_help_panel=RUN)(run.up)
+app.command(rich_help_panel=RUN)(run.ingest)
 app.command(rich_help_panel=RUN)(run.work)
+app.command(rich_help_panel=RUN)(run.serve)
 app.command(rich_help_panel=RUN)(run.simulate)
 app.command(rich_help_panel=LOOK)(look.tail)
 app.command(rich_help_panel=LOOK)(look.query)
@@ -27,6 +29,7 @@ app.command(rich_help_panel=LOOK)(look.trace)
 app.command(rich_help_panel=LOOK)(look.balance)
 app.command(rich_help_panel=LOOK)(look.alarms)
 app.command(rich_help_panel=LOOK)(look.quarantine)
+app.command(rich_help_panel=LOOK)(fleet.shards)
 app.add_typer(manage.keys, name="keys", rich_help_panel=MANAGE)
 app.add_typer(manage.tags, name="tags", rich_help_panel=MANAGE)
 app.command(rich_help_panel=MANAGE)(manage.login)

@@ -51,7 +51,7 @@ def create(  # noqa: PLR0913, PLR0917  # one option each
         rate=rate,
         burst=burst,
     )
-    with _store_url(data) as url:
+    with store_url(data) as url:
         secret = run_loop(_with_access(url, lambda access: create_key(access, made)))
     if as_json:
         show_one({"key_id": made.key.key_id, "key": secret}, as_json=True)
@@ -62,7 +62,7 @@ def create(  # noqa: PLR0913, PLR0917  # one option each
 @keys.command("list")
 def list_(data: Data = None, as_json: Json = False) -> None:
     """List all keys; the keys themselves are not kept."""
-    with _store_url(data) as url:
+    with store_url(data) as url:
         found = run_loop(_with_access(url, lambda access: access.keys()))
     show([_told(key) for key in found], as_json=as_json)
 
@@ -70,7 +70,7 @@ def list_(data: Data = None, as_json: Json = False) -> None:
 @keys.command()
 def revoke(key_id: Annotated[str, typer.Argument(help="From `keys list`.")], data: Data = None) -> None:
     """Make a key useless, within five seconds."""
-    with _store_url(data) as url:
+    with store_url(data) as url:
         run_loop(_with_access(url, lambda access: access.revoke(key_id, BY_COMMAND_LINE)))
 
 
@@ -141,7 +141,7 @@ def sql(
 
 
 @contextmanager
-def _store_url(data: Path | None) -> Iterator[str]:
+def store_url(data: Path | None) -> Iterator[str]:
     """The database of the plant that runs, or, when none runs, started for as long as we need it."""
     from penstock.store.embedded import EmbeddedPostgres
     from penstock.store.migrate import migrate

@@ -1,4 +1,4 @@
-"""`up`, `work`, `simulate`: start the plant, or one part of it."""
+"""`up`, `ingest`, `work`, `serve`, `simulate`: start the plant, or one part of it."""
 
 import asyncio
 import json
@@ -20,14 +20,22 @@ if TYPE_CHECKING:
     from penstock.simulate import PlantOptions
 
 
+Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")]
+Store = Annotated[str | None, typer.Option(help="A postgresql:// URL.")]
+Shared = Annotated[str | None, typer.Option(help="kinesis://NAME")]
+Cache = Annotated[str | None, typer.Option(help="memory: or a redis:// URL.")]
+Tls = Annotated[str | None, typer.Option(help="`self`, or CERT.pem:KEY.pem")]
+
+
 def up(  # noqa: PLR0913, PLR0917  # one option each
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    host: Host = None,
+    port: Port = None,
     data: Data = None,
     store: Annotated[str | None, typer.Option(help="embedded: or a postgresql:// URL.")] = None,
-    stream: Annotated[str | None, typer.Option(help="log: or memory:")] = None,
-    cache: Annotated[str | None, typer.Option(help="memory: or a redis:// URL.")] = None,
-    tls: Annotated[str | None, typer.Option(help="`self`, or CERT.pem:KEY.pem")] = None,
+    stream: Annotated[str | None, typer.Option(help="log:, memory: or kinesis://NAME")] = None,
+    cache: Cache = None,
+    tls: Tls = None,
     rate: Annotated[float | None, typer.Option(help="Requests a second of the first key; 0 lifts the limit.")] = None,
     simulate: Annotated[bool, typer.Option(help="Run a simulated plant beside it.")] = True,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser, where there is one.")] = True,
@@ -47,8 +55,54 @@ def start(wanted: dict[str, Any], **options: Any) -> None:
     run_loop(run_up(read_settings(**wanted), Options(**options)))
 
 
+def ingest(  # noqa: PLR0913, PLR0917  # one option each
+    host: Host = None,
+    port: Port = None,
+    data: Data = None,
+    store: Store = None,
+    stream: Shared = None,
+    cache: Cache = None,
+    tls: Tls = None,
+) -> None:
+    """Run only the writing door: take readings, and answer when the shared stream has them."""
+    _run_half(
+        "INGEST",
+        given(
+            data=data, door_host=host, door_port=port, door_tls=tls, store_url=store, stream_url=stream, cache_url=cache
+        ),
+    )
+
+
+def serve(  # noqa: PLR0913, PLR0917  # one option each
+    host: Host = None,
+    port: Port = None,
+    data: Data = None,
+    store: Store = None,
+    stream: Shared = None,
+    cache: Cache = None,
+    tls: Tls = None,
+) -> None:
+    """Run only what is read: the page, live values, history, alarms, keys."""
+    _run_half(
+        "SERVE",
+        given(
+            data=data, door_host=host, door_port=port, door_tls=tls, store_url=store, stream_url=stream, cache_url=cache
+        ),
+    )
+
+
+def _run_half(half: str, wanted: dict[str, Any]) -> None:
+    from penstock.compose.front import Half
+    from penstock.compose.roles import run_half
+
+    run_loop(run_half(read_settings(**wanted), Half[half]))
+
+
 def work(
     data: Data = None,
+    store: Store = None,
+    stream: Annotated[str | None, typer.Option(help="log: or kinesis://NAME")] = None,
+    port: Annotated[int | None, typer.Option(help="Health and metrics; none by default.")] = None,
     handed: Annotated[bool, typer.Option(hidden=True, help="Settings come as JSON on standard input.")] = False,
 ) -> None:
     """Run only the worker: take readings from the stream, judge them, store them."""
@@ -59,7 +113,8 @@ def work(
         settings = Settings.model_validate_json(json.dumps(told["settings"]))
         run_loop(run_worker(settings, store_url=told["store_url"], parent=told["parent"]))
     else:
-        run_loop(run_worker(read_settings(**given(data=data))))
+        wanted = given(data=data, store_url=store, stream_url=stream, work_port=port)
+        run_loop(run_worker(read_settings(**wanted)))
 
 
 def simulate(  # noqa: PLR0913, PLR0917  # one option each

@@ -1,15 +1,22 @@
-"""Streams, caches and databases, chosen by the URLs in the settings."""
+"""Streams and databases, chosen by the URLs in the settings."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+from penstock.compose.kinesis import SCHEME, Shared, open_kinesis
 from penstock.datadir import find_instance
 from penstock.errors import Misconfigured
+from penstock.serve.counted import CountedTallies
+from penstock.serve.shared import SharedTallies
+from penstock.serve.tallies import Tallies
 from penstock.settings import Settings
-from penstock.store.latest import LatestCache, MemoryLatest
+from penstock.store.postgres import Database
 from penstock.stream.log import LogStream
 from penstock.stream.log_writer import Limits as LogLimits
 from penstock.stream.memory import MemoryStream
-from penstock.stream.port import Stream
+from penstock.stream.port import CountedStream, Stream
 
 
 def log_folder(settings: Settings) -> Path:
@@ -18,8 +25,13 @@ def log_folder(settings: Settings) -> Path:
     return Path(path) if path else settings.data / "stream"
 
 
-def open_stream(settings: Settings, *, writable: bool) -> Stream:
-    """The stream that `stream.url` names."""
+def is_shared(settings: Settings) -> bool:
+    """Whether several machines can put on the stream and take from it."""
+    return settings.stream.url.partition(":")[0] == SCHEME
+
+
+def open_local(settings: Settings, *, writable: bool) -> CountedStream:
+    """The stream of this machine that `stream.url` names."""
     stream = settings.stream
     match stream.url.partition(":")[0]:
         case "memory":
@@ -30,20 +42,37 @@ def open_stream(settings: Settings, *, writable: bool) -> Stream:
             )
             return LogStream(log_folder(settings), limits, writable=writable)
         case scheme:
-            raise Misconfigured("stream.url", f"no stream is called {scheme!r}", "use log: or memory:")
+            raise Misconfigured("stream.url", f"no stream is called {scheme!r}", "use log:, memory: or kinesis://NAME")
 
 
-def open_cache(settings: Settings) -> LatestCache:
-    """The cache that `cache.url` names."""
-    match settings.cache.url.partition(":")[0]:
-        case "memory":
-            return MemoryLatest()
-        case "redis" | "rediss":
-            from penstock.store.redis import RedisLatest  # noqa: PLC0415  # slow to import, and seldom needed
+class Opened(NamedTuple):
+    """A stream as this process uses it; *shared* where others do too."""
 
-            return RedisLatest(settings.cache.url)
-        case scheme:
-            raise Misconfigured("cache.url", f"no cache is called {scheme!r}", "use memory:, redis:// or rediss://")
+    stream: Stream
+    counted: CountedStream | None
+    shared: Shared | None
+
+    def tallies(self, database: Database) -> Tallies:
+        """The stream's books."""
+        if self.shared is not None:
+            return SharedTallies(database, self.shared.stream)
+        assert self.counted is not None
+        return CountedTallies(database, self.counted)
+
+
+@asynccontextmanager
+async def opened_stream(settings: Settings, *, writable: bool) -> AsyncIterator[Opened]:
+    """The stream that `stream.url` names, until the end. Raises Misconfigured."""
+    if is_shared(settings):
+        shared = await open_kinesis(settings, puts=writable)
+        opened = Opened(shared.stream, None, shared)
+    else:
+        local = open_local(settings, writable=writable)
+        opened = Opened(local, local, None)
+    try:
+        yield opened
+    finally:
+        await opened.stream.close()
 
 
 def url_of_store(settings: Settings) -> str:

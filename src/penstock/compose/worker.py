@@ -8,21 +8,28 @@ from functools import partial
 from os import getpid
 from socket import gethostname
 from typing import Final
+from uuid import uuid4
 
 from penstock.children import end_with_parent
 from penstock.clock import SystemClock
-from penstock.compose.adapters import open_stream, url_of_store
+from penstock.compose.adapters import Opened, is_shared, opened_stream, url_of_store
+from penstock.compose.health import health
+from penstock.compose.kinesis import Shared, publish
 from penstock.errors import Unavailable
 from penstock.model.shard import Unit
 from penstock.process.commit import WorkerLimits
+from penstock.process.crew import Crew, CrewLimits
 from penstock.process.detect.all import Detectors
 from penstock.process.tags import TagTable
 from penstock.process.validate import Validate
-from penstock.process.worker import Worker
+from penstock.process.worker import Left, Worker
 from penstock.settings import Settings
 from penstock.store.history import PostgresHistory
+from penstock.store.leases import PostgresLeases
+from penstock.store.migrate import migrate
 from penstock.store.port import Lease
 from penstock.store.postgres import Database
+from penstock.store.producers import Producers
 from penstock.store.seal import Sealer
 from penstock.store.snapshots import PostgresSnapshots
 from penstock.stream.batch_id import LOCAL
@@ -30,6 +37,7 @@ from penstock.stream.port import Stream
 from penstock.telemetry import start_logging
 
 DATABASE_TRIES: Final = 30
+FOLD_S: Final = 3600.0
 
 
 async def work(settings: Settings, *, store_url: str | None = None, parent: int | None = None) -> None:
@@ -37,29 +45,99 @@ async def work(settings: Settings, *, store_url: str | None = None, parent: int 
     if parent is not None:
         end_with_parent(parent)
     start_logging()
+    stop = stop_on_signals()
+    url = store_url or url_of_store(settings)
+    if is_shared(settings):
+        await migrate(url)
+    async with opened_stream(settings, writable=is_shared(settings)) as opened:
+        await work_on(settings, opened, url, stop)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Set when somebody asks this process to end."""
     stop = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
-    stream = open_stream(settings, writable=False)
-    try:
-        await work_on(settings, stream, store_url or url_of_store(settings), stop)
-    finally:
-        await stream.close()
+    return stop
 
 
-async def work_on(settings: Settings, stream: Stream, store_url: str, stop: asyncio.Event) -> None:
+async def work_on(settings: Settings, opened: Opened, store_url: str, stop: asyncio.Event) -> None:
     """Until *stop*."""
     database = Database(store_url, application="work", connections_max=settings.store.connections_max)
     await _open(database)
-    history = PostgresHistory(database)
     sealer = Sealer(database, settings.store.seal_s)
     try:
-        async with asyncio.TaskGroup() as tasks:
+        async with health(settings, opened, database), asyncio.TaskGroup() as tasks:
             tasks.create_task(sealer.run(stop))
-            tasks.create_task(local_worker(settings, stream, database, history).run(stop))
+            if opened.shared is None:
+                tasks.create_task(_work_alone(settings, opened.stream, database, stop))
+            else:
+                tasks.create_task(_work_in_crew(settings, opened.shared, database, stop))
+    finally:
+        await database.close()
+
+
+async def _work_alone(settings: Settings, stream: Stream, database: Database, stop: asyncio.Event) -> None:
+    history = PostgresHistory(database)
+    try:
+        await local_worker(settings, stream, database, history).run(stop)
     finally:
         await history.close()
-        await database.close()
+
+
+async def _work_in_crew(settings: Settings, shared: Shared, database: Database, stop: asyncio.Event) -> None:
+    """One of many: whichever units are our share. Readings sent on are counted like any others."""
+    owner = f"{gethostname()} {getpid()} {uuid4().hex[:6]}"
+    crew = Crew(
+        stream=shared.stream,
+        leases=PostgresLeases(database),
+        worker=partial(_OnUnit, settings, shared, database),
+        owner=owner,
+        limits=CrewLimits(ttl_s=settings.work.lease_s, stuck_s=settings.work.stuck_s, retention_h=shared.retention_h),
+    )
+    left = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(publish(database, shared, left))
+        tasks.create_task(_fold(database, shared.stream.identity, left))
+        await crew.run(stop)
+        left.set()
+
+
+class _OnUnit:
+    """A worker on one unit, with a connection of its own to commit on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        shared: Shared,
+        database: Database,
+        unit: Unit,
+        claim: Callable[[], Awaitable[Lease]],
+    ) -> None:
+        self._stream, self._unit = shared.stream, unit
+        self._history = PostgresHistory(database)
+        self._worker = build_worker(settings, shared.stream, database, self._history, unit, claim)
+
+    @property
+    def progress(self) -> int:
+        return self._worker.progress
+
+    async def run(self, stop: asyncio.Event) -> Left:
+        try:
+            return await self._worker.run(stop)
+        finally:
+            await self._history.close()
+            for shard in self._unit.names:
+                await self._stream.drop(shard)
+
+
+async def _fold(database: Database, stream: str, stop: asyncio.Event) -> None:
+    """Keep what producers of long ago have said small."""
+    while not stop.is_set():
+        with suppress(Unavailable):
+            await Producers(database).fold(stream)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), FOLD_S)
 
 
 def local_worker(settings: Settings, stream: Stream, database: Database, history: PostgresHistory) -> Worker:

@@ -8,7 +8,7 @@ import msgspec
 from psycopg import AsyncConnection
 
 from penstock.errors import Rejected, Unknown
-from penstock.model.tag import Tag, TagConfig
+from penstock.model.tag import Criticality, Tag, TagConfig
 from penstock.store.postgres import Database
 from penstock.store.sql import statements
 
@@ -25,6 +25,10 @@ class Change(NamedTuple):
     who: str
     before: Any
     after: Any
+
+
+class _ChangesLane(Exception):  # noqa: N818  # it is no error
+    """On a shared stream the tag gets another owner: no flush may be under way that began before."""
 
 
 class Registry:
@@ -62,7 +66,15 @@ class Registry:
 
         Setting what is set already is no change.
         """
+        try:
+            return await self._put(path, config, who, version, barred=False)
+        except _ChangesLane:
+            return await self._put(path, config, who, version, barred=True)
+
+    async def _put(self, path: str, config: TagConfig, who: str, version: int | None, *, barred: bool) -> Tag:
         async with self._database.transaction() as connection:
+            if barred:
+                await connection.execute(SQL["bar_lanes"])  # first of all: whoever holds its counterpart may want the rest
             row = await (await connection.execute(SQL["bump"])).fetchone()
             cursor = await connection.execute(SQL["lock"], {"path": path})
             tag = _one([_tag(*found) for found in await cursor.fetchall()])
@@ -70,6 +82,8 @@ class Registry:
                 raise Rejected("the tag was changed meanwhile: read it again", code="changed_meanwhile")
             if row is None or config == tag.config:
                 return tag
+            if not barred and _is_critical(config) != _is_critical(tag.config):
+                raise _ChangesLane
             changed = msgspec.structs.replace(tag, config=config, version=row[0])
             await _set(connection, tag, changed, who)
             return changed
@@ -96,6 +110,10 @@ class Registry:
         async with self._database.connection() as connection:
             cursor = await connection.execute(SQL[statement], given)
             return [_tag(*row) for row in await cursor.fetchall()]
+
+
+def _is_critical(config: TagConfig) -> bool:
+    return config.criticality is Criticality.CRITICAL
 
 
 async def _set(connection: AsyncConnection, tag: Tag, changed: Tag, who: str) -> None:

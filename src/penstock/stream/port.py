@@ -169,3 +169,7 @@ class SharedStream(Stream, Protocol):
     async def between(self, shard: str, after: int, upto: int) -> Sequence[Entry]:
         """Those entries after < position <= upto of a committed flush that are still kept, in order."""
         ...
+
+    async def drop(self, shard: str) -> None:
+        """The shard is somebody else's now: stop reading it ahead. A later `take` begins anew."""
+        ...

@@ -23,6 +23,10 @@ select tag_id, path, grp, holds, config, version from tag where path = %(path)s 
 -- name: bump
 update registry set version = version + 1 returning version;
 
+-- name: bar_lanes
+-- Waits for the flushes under way, and keeps new ones waiting: see `hold_lanes` in history.sql.
+select pg_advisory_xact_lock(hashtextextended('penstock lanes', 0));
+
 -- name: set
 update tag set config = %(config)s::jsonb, version = %(version)s where tag_id = %(tag_id)s;
 
