@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -39,8 +40,6 @@ async def fake(
     *, limits: Limits | None = None, timing: Timing | None = None, faults: Faults | None = None
 ) -> AsyncIterator[FakeKinesis]:
     """Unlimited, and without waiting, unless told otherwise."""
-    from dataclasses import replace
-
     async with FakeKinesis(
         limits=limits or replace(UNLIMITED), timing=timing or replace(QUICK), faults=faults or Faults()
     ) as kinesis:
@@ -48,10 +47,6 @@ async def fake(
 
 
 async def connect(kinesis: FakeKinesis, critical: str = "", **settings: float) -> Kinesis:
-    import os
-
-    os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
-    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
     return await open_client(
         KinesisSettings("plant", critical, region="us-east-1", endpoint=kinesis.url, **settings)  # type: ignore[arg-type]
     )
@@ -64,10 +59,10 @@ async def create(client: Kinesis, *names: str, shards: int = 1) -> None:
             await asyncio.sleep(0.01)
 
 
-async def open_stream(client: Kinesis, taking: Taking = Taking()) -> KinesisStream:
-    main = await client.describe("plant")
+async def open_stream(client: Kinesis, taking: Taking | None = None, name: str = "plant") -> KinesisStream:
+    main = await client.describe(name)
     critical = await client.describe(client.settings.critical) if client.settings.critical else None
-    return KinesisStream(client, Lanes(main, critical), NoProducer(), decode_foreign, taking)
+    return KinesisStream(client, Lanes(main, critical), NoProducer(), decode_foreign, taking or Taking())
 
 
 class Plant:
@@ -126,7 +121,7 @@ class Plant:
 
 def own_record(number: int, slice_number: int, readings: int = 3) -> bytes:
     batch = plain(readings)
-    batch = type(batch)(**{name: getattr(batch, name) for name in batch.__slots__} | {"value": np.full(readings, float(number))})
+    batch = replace(batch, value=np.full(readings, float(number)))
     stamp = Stamp(PRODUCER, slice_number, (number + 1) * readings)
     return encode_record(stamp, NOW_US + number, [Part(number, batch)])
 

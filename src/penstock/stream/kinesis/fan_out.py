@@ -114,6 +114,7 @@ class FanOut:
             return
         until_s = time.monotonic() + RENEW_S
         try:
+            yield Chunk((), None, after, ended=False)
             pushed = aiter(events)
             while (left_s := until_s - time.monotonic()) > 0:
                 event = await asyncio.wait_for(anext(pushed, None), left_s)

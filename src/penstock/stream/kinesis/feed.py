@@ -23,8 +23,8 @@ class Chunk(NamedTuple):
     """One answer, or one event."""
 
     records: Sequence[Raw]
-    behind_ms: int
-    """How old what comes after it is; 0 at the tip."""
+    behind_ms: int | None
+    """How old what comes after it is; 0 at the tip, None where that is not known: the connection stands, no more."""
     reached: int
     """Where to go on from: the last record's position, or further on when it is known that none lies between."""
     ended: bool

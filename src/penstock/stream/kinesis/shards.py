@@ -5,14 +5,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from botocore.exceptions import ClientError
-
 from penstock.errors import Unavailable, Unknown
 from penstock.model.batch import Lane
 from penstock.model.shard import Shard, Unit
 from penstock.model.slices import slices_between
 from penstock.stream.kinesis.client import Kinesis, StreamFacts, shard_name
-from penstock.stream.kinesis.trouble import FOREIGN, code_of
+from penstock.stream.kinesis.trouble import FOREIGN
 
 LISTED_S: Final = 5.0
 """How long a list is believed."""
@@ -110,17 +108,11 @@ class Shards:
         ]
 
     async def _pages(self, stream: str) -> dict[str, dict[str, Any]]:
-        """By id. A list that takes longer than its token lives is begun anew."""
+        """By id. A token lives for five minutes: a list that takes longer is trouble like any other."""
         found: dict[str, dict[str, Any]] = {}
         asked: dict[str, object] = {"StreamName": stream}
         while True:
-            try:
-                page = await self._kinesis.api.list_shards(**asked, MaxResults=PAGE)
-            except ClientError as error:
-                if code_of(error) != "ExpiredNextTokenException":
-                    raise
-                asked = {"StreamName": stream}
-                continue
+            page = await self._kinesis.api.list_shards(**asked, MaxResults=PAGE)
             found |= {one["ShardId"]: one for one in page["Shards"]}
             if not page.get("NextToken"):
                 return found

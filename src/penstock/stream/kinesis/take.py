@@ -229,12 +229,13 @@ class Reader:
         read_s = time.monotonic()
         for raw in chunk.records:
             if raw.position > self._tail:  # Kinesis may deliver again what it delivered
-                held = _Held(raw, len(raw.data), chunk.records[-1].arrived_ms, read_s, chunk.behind_ms)
+                held = _Held(raw, len(raw.data), chunk.records[-1].arrived_ms, read_s, chunk.behind_ms or 0)
                 self._held.append(held)
                 self._bytes += held.size
                 self._tail = raw.position
         self._reached = max(self._reached, chunk.reached, self._tail)
-        self._drained, self._behind_ms = chunk.ended, chunk.behind_ms
+        self._drained = chunk.ended
+        self._behind_ms = self._behind_ms if chunk.behind_ms is None else chunk.behind_ms
         self._trouble, self._failures, self._patient = None, 0, self._patient or bool(chunk.records)
         self._news.tell()
 
