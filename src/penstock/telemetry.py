@@ -32,12 +32,6 @@ PUT_RETRIES: Final = Counter(
     "penstock_put_retries_total", "Records that must be put again: throttled, failed, unanswered.", ["lane", "reason"]
 )
 FINDINGS: Final = Counter("penstock_findings_total", "Edges found by detectors, by test.", ["test"])
-LAG: Final = Gauge(
-    "penstock_shard_lag_readings",
-    "Durable readings not yet committed, by shard.",
-    ["shard"],
-    multiprocess_mode="mostrecent",
-)
 
 BEHIND: Final = Gauge(
     "penstock_shard_behind_seconds",

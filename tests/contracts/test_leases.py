@@ -208,6 +208,16 @@ async def test_units_can_be_avoided(store: Store) -> None:
     assert await store.acquire(avoid=("1",)) is None
 
 
+async def test_what_nobody_takes_can_be_told_from_what_is_new(store: Store) -> None:
+    await store.meet(*shards("1", "2"))
+    await store.leases.release(await store.take())
+    assert await store.leases.acquire(STREAM, "b", 60.0, (), TTL_S) is None
+    await store.sleep(TTL_S * 1.2)
+    lease = await store.leases.acquire(STREAM, "b", 60.0, (), TTL_S)
+    assert lease is not None
+    assert lease.unit == "1"
+
+
 async def test_everyone_gets_its_part_of_both_lanes(store: Store) -> None:
     await store.meet(*shards("c1", "c2", lane=Lane.CRITICAL), *shards("b1", "b2", "b3", "b4", lane=Lane.BULK))
     assert [(await store.take("a")).unit[0] for _ in range(3)] == ["c", "b", "b"]
@@ -236,6 +246,7 @@ async def test_nobody_is_asked_who_holds_but_one_more(store: Store) -> None:
     assert not await store.leases.want(STREAM, "b", 0)
     assert await store.leases.want(STREAM, "c", 0)
     assert not await store.leases.want(STREAM, "c", 3)
+    assert not await store.leases.want(STREAM, "d", 0, avoid=("1", "2", "3"))
 
 
 async def test_two_critical_units_more_are_asked_for_too(store: Store) -> None:

@@ -47,8 +47,10 @@ class PostgresLeases:
         ((kept, wanted, workers, open_units),) = await self._rows("beat", who | given)
         return Beat(frozenset(kept), frozenset(wanted), workers, open_units)
 
-    async def acquire(self, stream: str, owner: str, ttl_s: float, avoid: Collection[str] = ()) -> Lease | None:
-        given = {"stream": stream, "owner": owner, "ttl_s": ttl_s, "avoid": [*avoid]}
+    async def acquire(
+        self, stream: str, owner: str, ttl_s: float, avoid: Collection[str] = (), idle_s: float = 0.0
+    ) -> Lease | None:
+        given = {"stream": stream, "owner": owner, "ttl_s": ttl_s, "avoid": [*avoid], "idle_s": idle_s}
         rows = await self._rows("acquire", given)
         return _lease(stream, owner, *rows[0]) if rows else None
 
@@ -58,8 +60,9 @@ class PostgresLeases:
             raise Fenced
         return _lease(lease.stream, lease.owner, *rows[0])
 
-    async def want(self, stream: str, owner: str, share: int) -> bool:
-        return bool(await self._rows("want", {"stream": stream, "owner": owner, "share": share}))
+    async def want(self, stream: str, owner: str, share: int, avoid: Collection[str] = ()) -> bool:
+        given = {"stream": stream, "owner": owner, "share": share, "avoid": [*avoid]}
+        return bool(await self._rows("want", given))
 
     async def release(self, lease: Lease) -> None:
         await self._rows("release", _of(lease), returning=False)

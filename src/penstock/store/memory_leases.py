@@ -86,13 +86,15 @@ class MemoryLeases:
         wanted = frozenset(unit.name for unit in kept if unit.wanted_by is not None)
         return Beat(frozenset(unit.name for unit in kept), wanted, len(alive), len(self._open(stream)))
 
-    async def acquire(self, stream: str, owner: str, ttl_s: float, avoid: Collection[str] = ()) -> Lease | None:
+    async def acquire(
+        self, stream: str, owner: str, ttl_s: float, avoid: Collection[str] = (), idle_s: float = 0.0
+    ) -> Lease | None:
         now_s = self._now_s()
         free = [
             unit
             for unit in self._open(stream)
             if unit.name not in avoid
-            and _is_free(unit, owner, now_s, ttl_s)
+            and _is_free(unit, owner, now_s, ttl_s, idle_s)
             and not self._has_open_parents(stream, unit)
         ]
         if not free:
@@ -114,7 +116,7 @@ class MemoryLeases:
             raise Fenced
         return await self._lease(lease.stream, unit)
 
-    async def want(self, stream: str, owner: str, share: int) -> bool:
+    async def want(self, stream: str, owner: str, share: int, avoid: Collection[str] = ()) -> bool:
         held = self._held(stream)
         units = Counter(unit.holder for unit in held)
         critical = Counter(unit.holder for unit in held if unit.critical)
@@ -126,7 +128,7 @@ class MemoryLeases:
             more = more if unit.critical else units[whose] - units[owner] - more
             return units[whose] <= share, -units[whose], whose or "", -more, not unit.critical, unit.name
 
-        others = (unit for unit in held if unit.wanted_by is None and unit.owner != owner)
+        others = (unit for unit in held if unit.wanted_by is None and unit.owner != owner and unit.name not in avoid)
         chosen = [
             unit
             for unit in others
@@ -181,6 +183,7 @@ class MemoryLeases:
         )  # fmt: skip
 
 
-def _is_free(unit: _Unit, owner: str, now_s: float, ttl_s: float) -> bool:
+def _is_free(unit: _Unit, owner: str, now_s: float, ttl_s: float, idle_s: float) -> bool:
     """What was given up for another is left to it for half the time that a lease lasts."""
-    return unit.expires_at_s <= now_s and (unit.wanted_by in {None, owner} or unit.expires_at_s <= now_s - ttl_s / 2)
+    left_to_us = unit.wanted_by in {None, owner} or unit.expires_at_s <= now_s - ttl_s / 2
+    return left_to_us and unit.expires_at_s <= now_s - idle_s and (not idle_s or unit.expires_at_s > -math.inf)

@@ -81,8 +81,9 @@ with mine as (
     select l.unit
     from lease l
     join shard s on s.stream = l.stream and s.shard = l.unit
-    where l.stream = %(stream)s and l.expires_at <= clock_timestamp() and l.unit <> all(%(avoid)s::text[])
-        and not s.ended
+    where l.stream = %(stream)s and l.unit <> all(%(avoid)s::text[]) and not s.ended
+        and l.expires_at <= clock_timestamp() - %(idle_s)s * interval '1 second'
+        and (%(idle_s)s = 0 or l.expires_at > '-infinity')
         and not exists (select from shard p where p.stream = s.stream and p.shard = any(s.parents) and not p.ended)
         and (coalesce(l.wanted_by, %(owner)s) = %(owner)s
              or l.expires_at <= clock_timestamp() - %(ttl_s)s / 2 * interval '1 second')
@@ -138,6 +139,7 @@ with held as (
     cross join mine
     cross join lateral (select load.units > greatest(%(share)s, mine.units + 1) as it) too_many
     where l.stream = %(stream)s and l.wanted_by is null and l.owner <> %(owner)s
+        and l.unit <> all(%(avoid)s::text[])
         and (too_many.it or (held.critical and load.critical > mine.critical + 1))
     order by
         too_many.it desc, load.units desc, l.owner,
