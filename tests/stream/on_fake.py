@@ -12,7 +12,7 @@ import numpy as np
 from kinesis_fake import QUICK, UNLIMITED, FakeKinesis, Faults, Limits, Timing
 from penstock.ingest.foreign import decode_foreign
 from penstock.model.batch import Lane, ReadingBatch
-from penstock.model.slices import KEYS, hash_key, slice_of
+from penstock.model.slices import hash_key
 from penstock.stream.kinesis.client import Kinesis, KinesisSettings, open_client
 from penstock.stream.kinesis.shards import Lanes
 from penstock.stream.kinesis.stream import KinesisStream, Taking
@@ -55,8 +55,6 @@ async def connect(kinesis: FakeKinesis, critical: str = "", **settings: float) -
 async def create(client: Kinesis, *names: str, shards: int = 1) -> None:
     for name in names or ("plant",):
         await client.api.create_stream(StreamName=name, ShardCount=shards)
-        while (await client.describe(name)).status != "ACTIVE":
-            await asyncio.sleep(0.01)
 
 
 async def open_stream(client: Kinesis, taking: Taking | None = None, name: str = "plant") -> KinesisStream:
@@ -98,9 +96,7 @@ class Plant:
         )
 
     async def merge(self, shard_id: str, adjacent: str) -> None:
-        await self.client.api.merge_shards(
-            StreamName=self.stream, ShardToMerge=shard_id, AdjacentShardToMerge=adjacent
-        )
+        await self.client.api.merge_shards(StreamName=self.stream, ShardToMerge=shard_id, AdjacentShardToMerge=adjacent)
 
     async def open_shards(self) -> list[str]:
         """Ids by hash range."""

@@ -132,9 +132,7 @@ async def test_a_consumer_that_is_just_being_made_is_waited_for(
     assert kinesis.account.calls["GetRecords"] == 0
 
 
-async def test_who_may_not_register_polls_and_says_so(
-    kinesis: FakeKinesis, stream: KinesisStream, plant: Plant
-):
+async def test_who_may_not_register_polls_and_says_so(kinesis: FakeKinesis, stream: KinesisStream, plant: Plant):
     kinesis.faults.access_denied = ["RegisterStreamConsumer"]
     await plant.records(0)
     with structlog.testing.capture_logs() as logs:

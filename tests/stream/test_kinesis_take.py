@@ -5,7 +5,6 @@ import hashlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -526,11 +525,16 @@ async def test_records_of_others_are_judged_and_stamped_with_their_arrival(strea
 
 def aggregated(*records: bytes) -> bytes:
     """As Amazon's producer library makes it, with a table of keys before and a tag in each record."""
+
     def field(number: int, data: bytes) -> bytes:
         return bytes([number << 3 | 2]) + varint(len(data)) + data
 
-    body = field(1, b"key") + field(2, b"123") + b"".join(
-        field(3, b"\x08\x00" + b"\x10\x00" + field(3, record) + field(4, field(1, b"a"))) for record in records
+    body = (
+        field(1, b"key")
+        + field(2, b"123")
+        + b"".join(
+            field(3, b"\x08\x00" + b"\x10\x00" + field(3, record) + field(4, field(1, b"a"))) for record in records
+        )
     )
     return b"\xf3\x89\x9a\xc2" + body + hashlib.md5(body).digest()
 

@@ -20,8 +20,13 @@ ITEMS_MAX: Final = 100_000
 DEPTH_MAX: Final = 8
 RAW_BYTES_MAX: Final = 64 * 2**10
 """Of what is refused so much is kept."""
+LINE_BYTES_MAX: Final = 2**16
+"""A first line that is longer is not looked at to tell the form."""
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_NO_OBJECT: Final = {Code.NOT_JSON, Code.NOT_OBJECT}
+_RAW: Final = msgspec.json.Decoder(msgspec.Raw)
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _NOTHING: Final = batch_of((), (), (), ())
 
 
@@ -62,8 +67,13 @@ def _parse(body: bytes) -> _Items:
 
 
 def _looks_like_lines(body: bytes) -> bool:
-    first, _, more = body.lstrip()[: 2**16].partition(b"\n")
-    return first.startswith(b"{") and first.rstrip().endswith(b"}") and bool(more.strip())
+    """The first line is JSON by itself, and something follows."""
+    first, _, more = body.lstrip()[:LINE_BYTES_MAX].partition(b"\n")
+    try:
+        _RAW.decode(first)
+    except _UNREADABLE:
+        return False
+    return bool(more.strip())
 
 
 def _as_json(body: bytes) -> _Items:
@@ -72,7 +82,7 @@ def _as_json(body: bytes) -> _Items:
 
 def _as_lines(body: bytes) -> _Items:
     parsed = parse_lines(body, ITEMS_MAX)
-    if all(refusal.code is Code.NOT_JSON for refusal in parsed.refused) and len(parsed.refused) == parsed.items:
+    if not parsed.fields.tag and {refusal.code for refusal in parsed.refused} <= _NO_OBJECT:
         raise Undecodable("the record is neither JSON nor NDJSON in UTF-8", code=Code.NOT_JSON)
     return _Items(parsed, body, lines=True)
 
@@ -116,7 +126,7 @@ def _raws(items: _Items) -> _Raws:
         return [line for line in items.body.split(b"\n") if line and not line.isspace()]
     try:
         raws = _elements(items.body)
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         raws = []
     if len(raws) == items.parsed.items:
         return raws
