@@ -304,8 +304,13 @@ class Leases(Protocol):
         """We are alive: prolong what we *hold*, by unit the epoch and what is behind."""
         ...
 
-    async def acquire(self, stream: str, owner: str, ttl_s: float, avoid: Collection[str] = ()) -> Lease | None:
-        """A free or expired unit whose parents are worked to their end, at a new epoch; None when there is none."""
+    async def acquire(
+        self, stream: str, owner: str, ttl_s: float, avoid: Collection[str] = (), idle_s: float = 0.0
+    ) -> Lease | None:
+        """A free or expired unit whose parents are worked to their end, at a new epoch; None when there is none.
+
+        *idle_s*: only one that somebody had, and nobody has had for so long.
+        """
         ...
 
     async def renew(self, lease: Lease) -> Lease:
@@ -315,7 +320,7 @@ class Leases(Protocol):
         """
         ...
 
-    async def want(self, stream: str, owner: str, share: int) -> bool:
+    async def want(self, stream: str, owner: str, share: int, avoid: Collection[str] = ()) -> bool:
         """Ask whoever holds most, and more than *share* units and two more than *owner*, for one of them.
 
         Where none does, ask who holds two critical ones more. Units that are asked for count as the asker's.
