@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from make import R
+from penstock.serve.counted import CountedTallies
 from penstock.serve.open import asset_names
 from penstock.store.postgres import Database
 from serve.plant import NOW_US, Plant, T
@@ -26,9 +27,8 @@ async def test_health_says_what_is_away(plant: Plant, client: httpx.AsyncClient)
 
 
 async def test_without_the_database_only_ingest_is_ready(plant: Plant, client: httpx.AsyncClient) -> None:
-    plant.serving.live._pulse._accounts._database = Database(
-        "postgresql://127.0.0.1:1/nothing", application="test", connections_max=2
-    )
+    nothing = Database("postgresql://127.0.0.1:1/nothing", application="test", connections_max=2)
+    plant.serving.live._pulse._tallies = CountedTallies(nothing, plant.stream)
     answer = await client.get("/readyz")
     assert (answer.status_code, answer.json()["failing"]) == (503, {"store": "does not answer"})
     assert (await client.get("/readyz/ingest")).status_code == 200

@@ -125,11 +125,16 @@ class FateAnswer(msgspec.Struct):
 
 
 class TraceAnswer(msgspec.Struct):
-    """A batch's readings. `complete` is false when the batch is kept no more: only exceptions are listed."""
+    """A batch's readings. `complete` is false when these are not all.
+
+    A batch that is kept no more has only its exceptions listed; of one that came through a shared stream nothing is
+    listed then, and while it is in flight only `in_flight` tells how many of its readings no flush has committed.
+    """
 
     batch_id: str
     items: list[FateAnswer]
     complete: bool
+    in_flight: int = 0
 
 
 class QuarantineAnswer(msgspec.Struct):
@@ -192,6 +197,25 @@ class NewKeyAnswer(msgspec.Struct):
     key: str
 
 
+class ShardAnswer(msgspec.Struct):
+    """How far a shard of the stream is committed.
+
+    `position` is a decimal number as text: a shared stream's exceed what JavaScript can tell apart. `behind_s` is the
+    age of what comes next, null where nobody has told; `held` says whether the owner's lease still runs.
+    """
+
+    stream: str
+    shard: str
+    lane: str | None
+    owner: str | None
+    held: bool
+    epoch: int
+    position: str
+    committed: int
+    lag: int
+    behind_s: float | None
+
+
 class PlantAnswer(msgspec.Struct):
     """What the page's head says."""
 
@@ -200,18 +224,7 @@ class PlantAnswer(msgspec.Struct):
     version: str
     started: str
     sites: list[str]
-
-
-class ShardAnswer(msgspec.Struct):
-    """How far a shard of the stream is committed."""
-
-    stream: str
-    shard: str
-    owner: str | None
-    epoch: int
-    position: int
-    committed: int
-    lag: int
+    shards: list[ShardAnswer]
 
 
 class HealthAnswer(msgspec.Struct):

@@ -30,12 +30,12 @@ async def get_balance(
     """Received against what became of it: since installation, or of the minutes in which readings were received."""
     found = None if tag is None else await desk.tag(caller, tag)
     within = None if start is None and end is None else span(start, end)
-    stream = desk.parts.stream
+    tallies = desk.parts.tallies
     if found is not None:
-        return await balance_of_tag(desk.accounts, desk.reader, stream, found, within)
+        return await balance_of_tag(desk.accounts, desk.reader, tallies, found, within)
     if within is not None:
-        return await balance_between(desk.accounts, stream, *within)
-    return await balance(desk.accounts, stream)
+        return await balance_between(tallies, *within)
+    return await balance(tallies)
 
 
 @get("/v1/trace/{batch_id:str}", raises=[])
@@ -46,7 +46,7 @@ async def get_trace(
     index: Annotated[int | None, QueryParameter(ge=0, le=2**31 - 1)] = None,
 ) -> TraceAnswer:
     """Where the readings of a batch went, or the one at `index` of the request."""
-    return await trace(desk.accounts, desk.parts.stream, caller, batch_id, index)
+    return await trace(desk.parts.tallies, caller, batch_id, index)
 
 
 @get("/v1/quarantine", raises=[])

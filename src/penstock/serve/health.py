@@ -6,9 +6,7 @@ from collections.abc import Awaitable
 from typing import Final
 
 from penstock.errors import Unavailable
-from penstock.serve.balance import lag_of
-from penstock.store.accounts import Accounts
-from penstock.store.postgres import Database
+from penstock.serve.tallies import Tallies
 from penstock.stream.port import Stream
 
 ANSWER_S: Final = 2.0
@@ -20,9 +18,8 @@ STALLED_S: Final = 10.0
 class Pulse:
     """Asks the parts of the path how they are."""
 
-    def __init__(self, database: Database, stream: Stream) -> None:
-        self._accounts = Accounts(database)
-        self._stream = stream
+    def __init__(self, stream: Stream, tallies: Tallies) -> None:
+        self._stream, self._tallies = stream, tallies
         self._moved_s = time.monotonic()
         self._seen: dict[str, int] = {}
         self._lagged = False
@@ -31,7 +28,7 @@ class Pulse:
 
     async def failing_to_take(self) -> dict[str, str]:
         """Why a reading could not be made durable; empty when it could."""
-        return await _why("stream", self._stream.totals())
+        return await _why("stream", self._stream.ready())
 
     async def failing(self) -> dict[str, str]:
         """Why a reading could not be made durable and stored; empty when it could."""
@@ -41,13 +38,12 @@ class Pulse:
         return stream | store | stalled
 
     async def _look(self) -> None:
-        books = await self._accounts.shards()
-        lags = lag_of(books, self._stream.identity, await self._stream.totals())
-        seen = {book.shard: book.position for book in books if book.stream == self._stream.identity}
+        tallies = await self._tallies.shards()
+        seen = {tally.books.shard: tally.books.position for tally in tallies}
         now_s = time.monotonic()
         if seen != self._seen or not self._lagged:
             self._seen, self._moved_s = seen, now_s
-        self._lagged = any(lags.values())
+        self._lagged = any(tally.in_flight for tally in tallies)
         self.behind_s = now_s - self._moved_s if self._lagged else 0.0
 
 

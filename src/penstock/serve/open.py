@@ -56,7 +56,7 @@ async def readyz(pulse: GivenPulse) -> Response[HealthAnswer]:
 @get("/metrics", media_type="text/plain", raises=[])
 async def get_metrics(desk: GivenDesk) -> Response[bytes]:
     """Prometheus' text format."""
-    return Response(await metrics(desk.accounts, desk.parts.stream), media_type=CONTENT_TYPE)
+    return Response(await metrics(desk.parts.tallies), media_type=CONTENT_TYPE)
 
 
 @get("/openapi.json", media_type="application/json", include_in_schema=False)

@@ -8,12 +8,12 @@ from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from penstock.errors import Undecodable
-from penstock.model.access import ALL_SITES
+from penstock.model.access import ALL_SITES, Caller
 from penstock.serve.answers import Listing, PlantAnswer, ShardAnswer
-from penstock.serve.balance import lag_of
-from penstock.serve.desk import seen_paths
+from penstock.serve.desk import Desk, seen_paths
 from penstock.serve.given import GivenCaller, GivenDesk, GivenLive, Prefix
 from penstock.serve.hub import Wish
+from penstock.serve.tallies import ShardTally
 from penstock.serve.words import prefix_of, rfc3339
 
 TAGS_MAX: Final = 2_000
@@ -21,34 +21,23 @@ TAGS_MAX: Final = 2_000
 
 @get("/v1/plant", raises=[])
 async def get_plant(desk: GivenDesk, caller: GivenCaller, started_us: NamedDependency[int]) -> PlantAnswer:
-    """The plant's name, time zone and version, and the sites that the caller sees."""
+    """The plant's name, time zone and version, the sites that the caller sees, and the shards that are worked on."""
     settings = desk.parts.settings.serve
     sites = [site for site in await desk.registry.sites() if caller.may_read(site)]
     return PlantAnswer(
-        name=settings.plant, zone=settings.zone, version=desk.parts.version, started=rfc3339(started_us), sites=sites
+        name=settings.plant,
+        zone=settings.zone,
+        version=desk.parts.version,
+        started=rfc3339(started_us),
+        sites=sites,
+        shards=await _shards(desk, caller),
     )
 
 
 @get("/v1/shards", raises=[])
 async def list_shards(desk: GivenDesk, caller: GivenCaller) -> Listing[ShardAnswer]:  # whoever may read
-    """How far each shard is committed, and how many readings behind."""
-    stream = desk.parts.stream
-    books = await desk.accounts.shards()
-    lags = lag_of(books, stream.identity, await stream.totals())
-    return Listing(
-        [
-            ShardAnswer(
-                stream=book.stream,
-                shard=book.shard,
-                owner=book.owner if ALL_SITES in caller.sites else None,
-                epoch=book.epoch,
-                position=book.position,
-                committed=book.counted,
-                lag=lags.get(book.shard, 0) if book.stream == stream.identity else 0,
-            )
-            for book in books
-        ]
-    )
+    """How far each shard is committed, by whom, and how much and how old is what waits; without those that ended."""
+    return Listing(await _shards(desk, caller))
 
 
 @get("/v1/live", media_type="text/event-stream", raises=[])
@@ -69,6 +58,27 @@ async def get_live(
     listener = live.listen(wish, last_event_id or "")
     headers: dict[str, Any] = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return Stream(live.events(listener), media_type="text/event-stream", headers=headers)
+
+
+async def _shards(desk: Desk, caller: Caller) -> list[ShardAnswer]:
+    names_owners = ALL_SITES in caller.sites
+    return [_shard(tally, names_owner=names_owners) for tally in await desk.parts.tallies.shards()]
+
+
+def _shard(tally: ShardTally, *, names_owner: bool) -> ShardAnswer:
+    books = tally.books
+    return ShardAnswer(
+        stream=books.stream,
+        shard=books.shard,
+        lane=books.lane,
+        owner=books.owner if names_owner else None,
+        held=books.held,
+        epoch=books.epoch,
+        position=str(books.position),
+        committed=books.fates.readings,
+        lag=tally.in_flight,
+        behind_s=None if books.behind_ms is None else books.behind_ms / 1_000,
+    )
 
 
 ROUTES: Final = [get_plant, list_shards, get_live]

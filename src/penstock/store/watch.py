@@ -33,7 +33,7 @@ class Committed:
     async def _all(self, places: Sequence[tuple[str, int]]) -> bool:
         async with self._database.connection() as connection:
             cursor = await connection.execute(self._sql["positions"], {"stream": self._stream})
-            positions: dict[str, int] = dict(await cursor.fetchall())
+            positions = {shard: int(position) for shard, position in await cursor.fetchall()}
         return all(positions.get(shard, 0) >= position for shard, position in places)
 
 

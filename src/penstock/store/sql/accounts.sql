@@ -1,14 +1,15 @@
--- The books: what each shard committed, what each received minute became, and where single readings went.
+-- The books: what each shard committed, what became of a tag's readings, and where single ones went.
 
 -- name: shards
-select stream, shard, epoch, owner, position, counted, stored, duplicate, conflict, quarantined, late
-from shard order by stream, shard;
-
--- name: minutes
-select coalesce(sum(stored), 0)::bigint, coalesce(sum(duplicate), 0)::bigint, coalesce(sum(conflict), 0)::bigint,
-       coalesce(sum(quarantined), 0)::bigint, coalesce(sum(late), 0)::bigint
-from balance_minute
-where received_minute >= %(start)s and received_minute < %(end)s;
+-- What waits behind a lease that ran out grows older, though nobody is there to say so.
+select s.stream, s.shard, s.epoch, s.owner, l.unit is null or l.owner is not null and l.expires_at > clock_timestamp(),
+       s.position, s.counted, s.lane, lower(s.slices), upper(s.slices), s.parents, s.ended,
+       case when isfinite(l.expires_at) then
+           (l.behind_ms + greatest(0, 1000 * extract(epoch from clock_timestamp() - l.expires_at)))::bigint
+       end,
+       s.stored, s.duplicate, s.conflict, s.quarantined, s.late, s.moved
+from shard s left join lease l on l.stream = s.stream and l.unit = s.shard
+order by s.stream, s.shard;
 
 -- name: tag_flushes
 select flush_id from flush where received_at >= %(start)s and received_at < %(end)s;
@@ -36,17 +37,24 @@ where stream = %(stream)s and shard = %(shard)s and position_hi >= %(position)s 
 order by position_hi
 limit 1;
 
--- name: fates
-select r.index, 'duplicate', r.tag_id, null::bigint, null::text
+-- name: request_flushes
+select f.flush_id, f.committed_at, f.shard, f.position_lo, f.position_hi, coalesce(f.repeated, '{}'), f.moved
+from flush_request r join flush f using (flush_id)
+where r.stream = %(stream)s and r.producer = %(producer)s
+  and int8range(r.lo, r.hi, '[]') @> %(request)s::bigint
+order by flush_id;
+
+-- name: exceptions
+select r.position, r.index, 'duplicate', r.tag_id, null::bigint, null::text
 from (select unnest(position) position, unnest(index) index, unnest(tag_id) tag_id
       from repeat where flush_id = %(flush_id)s) r
-where r.position = %(position)s
+where r.position = any(%(positions)s::numeric[])
 union all
-select index, 'conflict', tag_id, conflict_id, null
-from conflict where flush_id = %(flush_id)s and position = %(position)s
+select position, index, 'conflict', tag_id, conflict_id, null
+from conflict where flush_id = %(flush_id)s and position = any(%(positions)s::numeric[])
 union all
-select index, 'quarantined', null, quarantine_id, path
-from quarantine where flush_id = %(flush_id)s and position = %(position)s;
+select position, index, 'quarantined', null, quarantine_id, path
+from quarantine where flush_id = %(flush_id)s and position = any(%(positions)s::numeric[]);
 
 -- name: tag_paths
 select tag_id, path from tag where tag_id = any(%(tag_ids)s);

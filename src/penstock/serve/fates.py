@@ -1,0 +1,31 @@
+"""Fates of single readings, as answers tell them."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from penstock.serve.answers import FateAnswer
+from penstock.serve.words import rfc3339, told
+from penstock.store.accounts import CommittedIn, Exceptional
+from penstock.stream.port import Entry
+
+_WHERE: Final = {"duplicate": "flush", "conflict": "conflict", "quarantined": "quarantine"}
+
+
+def in_flight(entry: Entry) -> list[FateAnswer]:
+    """All readings of an entry that nobody has committed."""
+    batch, at, where = entry.batch, rfc3339(entry.received_us), f"{entry.shard}/{entry.position}"
+    return [
+        FateAnswer(index, batch.paths[tag], "in_flight", at, where)
+        for index, tag in zip(batch.index.tolist(), batch.tag.tolist(), strict=True)
+    ]
+
+
+def stored(index: int, path: str | None, flush: CommittedIn) -> FateAnswer:
+    return FateAnswer(index, path, "stored", told(flush.at), f"flush {flush.flush_id}")
+
+
+def fate_of(each: Exceptional, index: int, flush: CommittedIn, paths: Mapping[int, str]) -> FateAnswer:
+    """Of a reading that was not stored; *index* is its place in the request."""
+    number = flush.flush_id if each.kept_as is None else each.kept_as
+    path = each.path if each.tag_id is None else paths.get(each.tag_id)
+    return FateAnswer(index, path, each.fate, told(flush.at), f"{_WHERE[each.fate]} {number}")
