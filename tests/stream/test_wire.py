@@ -213,7 +213,7 @@ def body_of(record: bytes) -> tuple[list[object], bytes]:
     return msgspec.msgpack.decode(body[2 : 2 + size]), body[2 + size :]
 
 
-READINGS, SHAPES = 4, 9
+READINGS, TEXTS, SHAPES = 4, 5, 9
 """Places in the header."""
 
 
@@ -260,6 +260,14 @@ def test_as_many_readings_as_a_record_may_claim_are_read_from_a_few_bytes_and_no
     assert len(record.batch) == READINGS_MAX
     assert peak_bytes < 400 * 2**20
     header[READINGS] += 1
+    with pytest.raises(Undecodable):
+        decode_record(forged(header, rest))
+
+
+@pytest.mark.parametrize("texts", [[0, 0, 0], [2, 0, 0], [1, 1, 0], [1, 0, 1]])
+def test_texts_too_few_or_too_many_are_refused(texts: list[int]):
+    header, rest = body_of(record_of(valued(1.5)))
+    header[TEXTS] = texts
     with pytest.raises(Undecodable):
         decode_record(forged(header, rest))
 

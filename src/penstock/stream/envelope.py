@@ -14,7 +14,7 @@ VERSION: Final = 1
 BODY_BYTES_MAX: Final = 16 * 2**20
 """Before compression: what the smallest of records may grow to."""
 LEVEL: Final = 3
-"""Of zstd. 6 saves a byte in twenty at 60 readings a record, and takes twice as long for the whole record."""
+"""Of zstd. 6 saves 3 % at 60 readings a record and 8 % at 1,000, and takes three times as long to compress."""
 
 _PREFIX: Final = struct.Struct("<3sBI")
 
