@@ -31,7 +31,7 @@ class Pace(NamedTuple):
     gather_s: float
     """After a pause a wave waits only so long: for what comes at the same moment."""
     records_per_s: float
-    """At most: beyond, waves follow each other more slowly, and their records get fuller."""
+    """At most, but for one wave: beyond, waves follow each other more slowly, and their records get fuller."""
     retry_first_s: float
     retry_max_s: float
     """A record is tried again after a random part of retry_first_s, then of twice that, up to retry_max_s."""
@@ -86,8 +86,10 @@ class Belts:
         self._again: list[tuple[float, Record]] = []
         """Records to try again, and from when on."""
         self._under_way = 0
-        self._waits_since_s = self._open_s = 0.0
-        """When the first of what waits came; when the next wave may leave."""
+        self._waits_since_s = 0.0
+        """When the first of what waits came."""
+        self._open_s = self._paid_s = 0.0
+        """When the next wave may leave, and until when the records that left are within their rate."""
 
     @property
     def idle(self) -> bool:
@@ -144,7 +146,8 @@ class Belts:
             for number, piece in cut_wave(self._gathered()):
                 self._load(self._belts[number], piece)
         ready, self._loaded = self._loaded, set()
-        self._open_s = now_s + max(self._pace.linger_s, len(ready) / self._pace.records_per_s)
+        self._paid_s = max(self._paid_s, now_s) + len(ready) / self._pace.records_per_s
+        self._open_s = max(now_s + self._pace.linger_s, self._paid_s - len(self._belts) / self._pace.records_per_s)
         self._under_way += len(ready)
         for belt in ready:
             yield self._record(belt)

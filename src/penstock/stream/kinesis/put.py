@@ -29,8 +29,9 @@ class PutLimits(NamedTuple):
     critical_linger_s: float = 0.002
     gather_s: float = 0.002
     """After a pause a bulk wave waits only so long."""
-    records_per_s: float = 500.0
+    records_per_s: float = 250.0
     """Of a lane: at more, waves follow each other more slowly and records get fuller. A shard takes 1,000."""
+    critical_records_per_s: float = 1_000.0
     calls_max: int = 4
     """PutRecords calls under way at a time, of each lane."""
     bytes_max: int = 64 * 2**20
@@ -43,9 +44,10 @@ class PutLimits(NamedTuple):
     """How long `close` waits for what is under way."""
 
     def pace(self, lane: Lane) -> Pace:
-        linger_s = self.critical_linger_s if lane is Lane.CRITICAL else self.linger_s
-        gather_s = min(linger_s, self.gather_s)
-        return Pace(linger_s, gather_s, self.records_per_s, self.retry_first_s, self.retry_max_s)
+        linger_s, records_per_s = self.linger_s, self.records_per_s
+        if lane is Lane.CRITICAL:
+            linger_s, records_per_s = self.critical_linger_s, self.critical_records_per_s
+        return Pace(linger_s, min(linger_s, self.gather_s), records_per_s, self.retry_first_s, self.retry_max_s)
 
 
 class Acked(NamedTuple):

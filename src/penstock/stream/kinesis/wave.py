@@ -84,12 +84,12 @@ def cut_wave(waiting: Sequence[Waiting]) -> Iterator[tuple[int, Piece]]:
     of_ask = np.repeat(np.arange(len(waiting), dtype=np.int32), [len(batch) for _, batch in waiting])
     numbers = np.array([ask.number for ask, _ in waiting], np.int64)
     for number, batch, which in _by_slice(whole, of_ask):
-        for at, part in _fitting(batch):
+        for at, part, weight in _fitting(batch):
             owners = which[at]
             asks = tuple([waiting[i].ask for i in _distinct(owners)])
             for ask in asks:
                 ask.left += 1
-            yield number, Piece(part, numbers[owners], asks, weight_of(part))
+            yield number, Piece(part, numbers[owners], asks, weight)
 
 
 def join(batches: Sequence[ReadingBatch]) -> ReadingBatch:
@@ -148,12 +148,13 @@ def _segment(batch: ReadingBatch, lo: int, hi: int, paths: Texts, tag: Int32s) -
     )  # fmt: skip
 
 
-def _fitting(batch: ReadingBatch, first: int = 0) -> Iterator[tuple[slice, ReadingBatch]]:
-    """The batch in as many parts as its weight asks for, mostly itself; and where each part's readings were."""
-    if weight_of(batch) > RECORD_BYTES_MAX:
+def _fitting(batch: ReadingBatch, first: int = 0) -> Iterator[tuple[slice, ReadingBatch, int]]:
+    """The batch in as many parts as its weight asks for, mostly itself; where each part's readings were; its weight."""
+    if (weight := weight_of(batch)) > RECORD_BYTES_MAX:
         batch = _needed(batch)
-    if len(batch) == 1 or weight_of(batch) <= RECORD_BYTES_MAX:
-        yield slice(first, first + len(batch)), batch
+        weight = weight_of(batch)
+    if len(batch) == 1 or weight <= RECORD_BYTES_MAX:
+        yield slice(first, first + len(batch)), batch, weight
         return
     half = np.arange(len(batch)) < len(batch) // 2
     for where, at in ((half, first), (~half, first + len(batch) // 2)):
