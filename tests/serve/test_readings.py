@@ -1,5 +1,6 @@
 """Readings come back as they went in, in order, page by page, and as they were known at a time."""
 
+import asyncio
 import csv
 import io
 import math
@@ -156,3 +157,18 @@ async def test_a_window_sums_up_the_last_minutes(plant: Plant, client: httpx.Asy
         "count": 2, "min": 2.0, "max": 4.0, "mean": 3.0, "std": math.sqrt(2), "rate_per_s": 0.2, "last": 4.0,
     }  # fmt: skip
     assert (await get(client, "/v1/window", tag=T, seconds=1))["count"] == 1
+
+
+async def test_a_window_from_the_cache_is_what_the_history_says(plant: Plant, client: httpx.AsyncClient) -> None:
+    await plant.store(*(R(T, NOW_US - i * S, math.sin(i)) for i in range(500)), R(T, NOW_US - S, 9.0, quality=2**31))
+    exact = [await get(client, "/v1/window", tag=T, seconds=seconds) for seconds in (60, 300, 420)]
+    await plant.serving.live.look()
+    await plant.store(R(T, NOW_US - 250 * S - 1, 99.0), R(T, NOW_US - 3_000 * S, -99.0))
+    await plant.seal()  # before it was looked at
+    await asyncio.sleep(1.0)
+    await plant.serving.live.look()
+    told = [await get(client, "/v1/window", tag=T, seconds=seconds) for seconds in (60, 300, 420, 3_600)]
+    assert await plant.serving.live.window(1, 300.0) is not None, "it came from the cache"
+    assert [each["count"] for each in told] == [61, 302, 422, 502]
+    assert told[0] == pytest.approx(exact[0])
+    assert (told[1]["max"], told[3]["min"], told[1]["last"]) == (99.0, -99.0, exact[1]["last"])

@@ -52,6 +52,8 @@ class Following:
         self._heard_s = -SILENT_S
         self._generation = ""
         self._fold, self._folded_s = NOTHING, 0.0
+        self._folds = False
+        """Whether what we look at next is what the windows are to get next."""
         self._well = True
 
     @property
@@ -68,10 +70,12 @@ class Following:
         if not self._begun:
             return await self._begin()
         if self._part is Part.LISTENS:
+            self._folds = False
             heard = await self._listen()
             if heard is not None:
                 return heard
         leads = self._part is Part.LEADS
+        self._folds &= leads
         look = await self._tail.look(folding=leads)
         await self.own.put(look.rows)
         if leads:
@@ -211,24 +215,34 @@ class Following:
             return await self._fill(look, latest)
         if self._latest is not self.own:
             await self._latest.put(look.rows)
+        if not self._folds:
+            self._folds = await self._take_up()
+        else:
+            await self._put_windows(look)
+        return None
+
+    async def _put_windows(self, look: Look) -> None:
         self._fold = self._fold.and_then(look.fold)
         if time.monotonic() - self._folded_s >= WINDOW_S:
             self._folded_s = time.monotonic()
             fold, self._fold = self._fold, NOTHING
-            if not await self._window.put(fold, self._clock.now_us()):
-                self._generation = ""  # at the next look: go on from where they are, or begin anew
-        return None
+            self._folds = await self._window.put(fold, self._clock.now_us())
+
+    async def _take_up(self) -> bool:
+        """Go on with windows that another has put, from the next look on. False: they are not of this database."""
+        self._fold = NOTHING
+        return await self._tail.fold_from(await self._window.heads())
 
     async def _fill(self, look: Look, latest: str) -> None:
         """Bring a cache up to date that is new to us: all of the latest values, and the windows from where they are."""
         window = await self._window.generation()
-        if window is None or not await self._tail.fold_from(await self._window.heads()):
+        if window is None or not await self._take_up():
             if look.since_us is None:
                 look = await self._tail.rebuild(self._clock.now_us())
             window = await self._window.begin(look.fold, look.since_us or 0)
         if self._latest is not self.own:
             await self._latest.put(self.own.rows())
-        self._fold, self._generation = NOTHING, _generation(latest, window)
+        self._fold, self._folds, self._generation = NOTHING, True, _generation(latest, window)
 
     def _say(self, error: Unavailable) -> None:
         if self._well:

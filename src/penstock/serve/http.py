@@ -22,6 +22,7 @@ from penstock.model.access import Caller
 from penstock.serve import alarms, books, keys, open, plant, readings, tags  # noqa: A004  # a room, not the function
 from penstock.serve.desk import Desk, reader
 from penstock.serve.export import Exports
+from penstock.serve.following import Following
 from penstock.serve.health import Pulse
 from penstock.serve.live import Live
 from penstock.serve.openapi import PROBLEM, document
@@ -49,8 +50,9 @@ class Serving:
 def serve_app(parts: ServeParts) -> Serving:
     """Everything that is read and managed over HTTP. Callers are put into the scope by the door in front."""
     desk = Desk(parts)
-    pulse = Pulse(parts.database, parts.stream)
-    live = Live(parts.database, parts.stream, parts.latest, parts.clock, pulse)
+    pulse = Pulse(parts.stream, parts.tallies)
+    following = Following(parts.database, parts.latest, parts.window, parts.feed, parts.clock)
+    live = Live(parts.database, parts.tallies, following, pulse)
     given: dict[str, Any] = {
         "desk": desk,
         "live": live,

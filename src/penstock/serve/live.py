@@ -1,32 +1,31 @@
-"""Follows what is committed: into the cache of latest values, and to everyone who listens."""
+"""Tells what was committed to everyone who listens."""
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import suppress
 from typing import Final
 
 import numpy as np
 
-from penstock.clock import Clock
 from penstock.errors import Unavailable
 from penstock.serve.balance import balance
+from penstock.serve.following import Following, Part
 from penstock.serve.health import Pulse
 from penstock.serve.hub import Hub, Listener, News, Wish
+from penstock.serve.tallies import Tallies
 from penstock.serve.told import alarm_told, as_json, latest_told
-from penstock.store.accounts import Accounts
 from penstock.store.alarms import Alarms
-from penstock.store.follow import Tail
-from penstock.store.latest import LatestCache, LatestReading, LatestRows, MemoryLatest
+from penstock.store.latest import LatestReading, LatestRows
 from penstock.store.postgres import Database
-from penstock.stream.port import Stream
+from penstock.store.window import Summary
 from penstock.telemetry import log
 
 LOOK_S: Final = 0.25
 CONFLATE_S: Final = 0.5
 """A tag is told of twice a second at most."""
 HEALTH_S: Final = 3.0
+ALARMS_S: Final = 2.0
 LIFE_S: Final = 900.0
 """A stream ends after this; whoever listened comes back with its last id, and is asked again who it is."""
 SILENT_S: Final = 10.0
@@ -36,21 +35,16 @@ SILENT_S: Final = 10.0
 class Live:
     """One process's feed."""
 
-    def __init__(self, database: Database, stream: Stream, latest: LatestCache, clock: Clock, pulse: Pulse) -> None:
+    def __init__(self, database: Database, tallies: Tallies, following: Following, pulse: Pulse) -> None:
         self.hub = Hub()
-        self._tail = Tail(database)
+        self._following = following
         self._alarms = Alarms(database)
-        self._accounts = Accounts(database)
-        self._stream = stream
-        self._latest = latest
+        self._tallies = tallies
         self._conflation = Conflation()
         self._rates = Rates()
         self._pulse = pulse
-        self._clock = clock
-        self._own = latest if type(latest) is MemoryLatest else MemoryLatest()  # not the same thing twice
-        self._follows = False
-        self._generation: str | None = None
         self._event: int | None = None
+        self._alarms_due_s = 0.0
         self._health_due_s = 0.0
         self._lag_s = 0.0
 
@@ -64,61 +58,38 @@ class Live:
             except Unavailable as error:
                 if well:
                     log.warning("live updates wait for what is away", why=str(error))
-                well = self._follows = False
+                well = False
+                self._following.forget()
             await _sleep(stop, LOOK_S)
         self.hub.close()
+        await self._following.close()
 
     async def look(self) -> None:
         """Take in what was committed since the last look. Raises Unavailable; then the next look begins anew."""
         now_s = time.monotonic()
-        rows = await (self._tail.look() if self._follows else self._tail.rebuild())
-        self._follows = True
+        rows = await self._following.look()
         if len(rows):
             self._lag_s = _lag_s(rows)
-            await self._own.put(rows)
-            if self._latest is not self._own:
-                await self._cache(rows)
             heard = [path for path in rows.path if self.hub.hears(path)]
-            self._conflation.put(filter(None, await self._own.get(heard)))
+            self._conflation.put(filter(None, await self._following.own.get(heard)))
         self.hub.tell("reading", _told(self._conflation.due(now_s)), now_s)
-        await self._tell_alarms(now_s)
+        if self._alarms_changed(now_s):
+            await self._tell_alarms(now_s)
         if now_s >= self._health_due_s:
             self._health_due_s = now_s + HEALTH_S
-            await self._mend_cache()
             await self._tell_health(now_s)
 
     async def latest(self, paths: Sequence[str]) -> list[LatestReading | None]:
-        """The newest of each path; while the cache is away, what this process itself has followed."""
-        try:
-            return await self._latest.get(paths)
-        except Unavailable:
-            return await self._own.get(paths)
+        """The newest of each path."""
+        return await self._following.latest(paths)
 
     async def latest_from(self, prefix: str, after: str, limit: int) -> list[LatestReading]:
-        """The newest of tags that begin with *prefix*, likewise."""
-        try:
-            return await self._latest.prefix(prefix, after, limit)
-        except Unavailable:
-            return await self._own.prefix(prefix, after, limit)
+        """The newest of tags that begin with *prefix*."""
+        return await self._following.latest_from(prefix, after, limit)
 
-    async def _cache(self, rows: LatestRows) -> None:
-        """A cache that is away, or that lost what it had, is filled anew once it is back: see `_mend_cache`."""
-        if self._generation is None:
-            return await self._mend_cache()
-        try:
-            await self._latest.put(rows)
-        except Unavailable as error:
-            self._generation = None
-            log.warning("the cache is away: latest values come from memory meanwhile", why=str(error))
-
-    async def _mend_cache(self) -> None:
-        if self._latest is self._own:
-            return
-        with suppress(Unavailable):
-            generation = await self._latest.generation()
-            if generation != self._generation:
-                await self._latest.put(await self._tail.rebuild())
-                self._generation = generation
+    async def window(self, tag_id: int, seconds: float) -> Summary | None:
+        """A tag's last seconds in figures, as `WindowCache.get` tells them; None: ask the history."""
+        return await self._following.window(tag_id, seconds)
 
     async def events(self, listener: Listener) -> AsyncIterator[bytes]:
         """The stream of server-sent events for one listener."""
@@ -146,18 +117,24 @@ class Live:
         last = self.hub.id_of(max(each.number for each in news))
         return b"".join(parts[:-1]) + b"id: " + last.encode() + b"\n" + parts[-1]
 
+    def _alarms_changed(self, now_s: float) -> bool:
+        """Alarms come from the database: at every look, or when the leader knows of new ones, and now and then."""
+        listens = self._following.part is Part.LISTENS
+        return not listens or now_s >= self._alarms_due_s or self._following.event_no > (self._event or 0)
+
     async def _tell_alarms(self, now_s: float) -> None:
+        self._alarms_due_s = now_s + ALARMS_S
         if self._event is None:
-            self._event = await self._alarms.newest_event()
+            self._event = self._following.event_no = await self._alarms.newest_event()
             return
         changed = await self._alarms.changed(self._event)
         if changed:
-            self._event = changed[-1].event_no
+            self._event = self._following.event_no = changed[-1].event_no
             told = [(str(each.alarm_id), each.tag, as_json(alarm_told(each))) for each in changed]
             self.hub.tell("alarm", told, now_s)
 
     async def _tell_health(self, now_s: float) -> None:
-        books = await balance(self._accounts, self._stream)
+        books = await balance(self._tallies)
         failing = await self._pulse.failing()
         received_per_s, stored_per_s = self._rates.of(now_s, books.received, books.stored)
         health = {

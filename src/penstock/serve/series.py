@@ -11,6 +11,7 @@ from penstock.serve.words import rfc3339_all
 from penstock.store.pack import Points
 from penstock.store.read import Reader
 from penstock.store.rollups import HOUR_US, MINUTE_US, Bins, Interval, Rollups, bins_of, merge
+from penstock.store.window import Summary
 
 READINGS_MAX: Final = 500_000
 """Readings that a chart is drawn from; of more, the rollups by the minute."""
@@ -65,6 +66,21 @@ def window(points: Points) -> WindowAnswer:
             rate_per_s=_finite((value[-1] - value[0]) / elapsed_s) if elapsed_s else None,
             last=float(value[-1]),
         )
+
+
+def window_told(summary: Summary) -> WindowAnswer:
+    """A window as the cache has it."""
+    if not summary.n:
+        return WindowAnswer(count=0)
+    return WindowAnswer(
+        count=summary.n,
+        min=summary.lo,
+        max=summary.hi,
+        mean=_finite(summary.mean),
+        std=_finite(summary.std),
+        rate_per_s=_finite(summary.rate_per_s),
+        last=summary.last,
+    )
 
 
 def _finite(figure: float) -> float | None:

@@ -81,8 +81,9 @@ class RedisWindow:
                     self._held, self._recent = None, {}
                 case b"added" | b"known":
                     return True
-                case _:
+                case said:
                     self._held, self._recent = None, {}
+                    await self._give_up(said == b"lost")
                     return False
         raise Unavailable("another process puts windows at the same time")
 
@@ -135,6 +136,12 @@ class RedisWindow:
         if said == b"added":
             self._recent = {**{place: page for place, page in held.items() if place not in pages}, **pages}
         return said
+
+    async def _give_up(self, lost: bool) -> None:
+        """Pages are gone: what is left is not told any more."""
+        if lost:
+            async with self._link.translated():
+                await self._redis.hdel(STATE, "since")
 
     async def _read(self, places: Sequence[Place]) -> dict[Place, bytes]:
         """Those of the pages that there are; the ones that we put last are known."""

@@ -167,7 +167,7 @@ def _summed(buckets: Buckets, starts: Ints) -> Buckets:
     each, n = np.repeat(np.arange(starts.size), sizes), buckets["n"]
     made["n"] = np.add.reduceat(n, starts)
     with np.errstate(over="ignore", invalid="ignore"):
-        made["mean"] = np.add.reduceat(buckets["mean"] * (n / made["n"][each]), starts)
+        made["mean"] = np.add.reduceat(buckets["mean"] * n, starts) / made["n"]
         apart = buckets["mean"] - made["mean"][each]
         made["m2"] = np.add.reduceat(buckets["m2"] + n * apart**2, starts)
     made["lo"], made["hi"] = np.minimum.reduceat(buckets["lo"], starts), np.maximum.reduceat(buckets["hi"], starts)
