@@ -17,7 +17,7 @@ from penstock.door.keys import Keyring, create_key, make_key
 from penstock.door.limit import Limiter
 from penstock.door.memory import MemoryKeys
 from penstock.door.problem import answer_json
-from penstock.door.redis import AGAIN_S, RedisLimiter, RedisLine
+from penstock.door.redis import AGAIN_S, ANSWER_S, RedisLimiter, RedisLine
 from penstock.door.redis_keys import RedisKeyCache
 from penstock.errors import Misconfigured
 from penstock.model.access import Role
@@ -26,6 +26,17 @@ from redis_server import RedisServer
 pytestmark = pytest.mark.redis
 PATIENCE_S = 0.2
 """50 ms, on a machine that has other things to do."""
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A busy machine may be slow; what is said about slowness is tested by those who ask for `impatient`."""
+    monkeypatch.setattr(door_redis, "ANSWER_S", 2.0)
+
+
+@pytest.fixture
+def impatient(patient, monkeypatch):
+    monkeypatch.setattr(door_redis, "ANSWER_S", ANSWER_S)
 
 
 @pytest.fixture
@@ -49,10 +60,7 @@ def limiter_of(line, processes=4):
 
 async def take(limiter, name="a"):
     """The quota by which a request was judged: 400 is the shared bucket, 100 this process's share."""
-    started = time.monotonic()
-    verdict = await limiter.take(name)
-    assert time.monotonic() - started < PATIENCE_S
-    return verdict.quota
+    return (await limiter.take(name)).quota
 
 
 async def shared_again(limiter, within_s=AGAIN_S + 1):
@@ -83,9 +91,9 @@ async def test_two_processes_share_one_bucket(server, line):
 
 
 async def test_the_bucket_of_a_caller_who_went_away_vanishes(server, line):
-    await RedisLimiter(line, Limiter(100, 2)).take("a")
+    await RedisLimiter(line, Limiter(2, 2)).take("a")
     assert server.command("KEYS", "*bucket*")
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.6)
     assert server.command("KEYS", "*bucket*") == []
 
 
@@ -131,9 +139,9 @@ async def test_a_redis_that_is_away_is_tried_once_a_second(monkeypatch):
     assert attempts == 3
 
 
-async def test_a_redis_that_stops_answering_costs_a_request_fifty_milliseconds_once(server, line):
+async def test_a_redis_that_stops_answering_costs_a_request_fifty_milliseconds_once(server, line, impatient):
     limiter = limiter_of(line)
-    assert await take(limiter) == 400
+    await shared_again(limiter)
     with hanging(server):
         started = time.monotonic()
         quotas = await asyncio.gather(*(take(limiter, f"n{i}") for i in range(200)))
@@ -145,7 +153,7 @@ async def test_a_redis_that_stops_answering_costs_a_request_fifty_milliseconds_o
     await shared_again(limiter)
 
 
-async def test_a_stall_of_our_own_is_not_taken_for_a_slow_redis(line):
+async def test_a_stall_of_our_own_is_not_taken_for_a_slow_redis(line, impatient):
     limiter = limiter_of(line)
     for _ in range(8):
         asked = asyncio.ensure_future(limiter.take("a"))
@@ -251,7 +259,7 @@ async def test_closing_leaves_no_request_waiting(server):
         assert [verdict.quota for verdict in await asyncio.gather(*asked)] == [100] * 3
 
 
-async def test_whatever_befalls_redis_under_load_no_request_fails_or_waits(server, line):
+async def test_whatever_befalls_redis_under_load_no_request_fails_or_waits(server, line, impatient):
     """Killed, hung, emptied, made a replica, back again: limits and keys are only ever asked for there."""
     keys, statuses, waits_s = MemoryKeys(SystemClock()), [], []
     made = make_key(SystemClock(), name="t", role=Role.VIEWER, sites=["*"], created_by="t", rate=1e6, burst=1e6)
