@@ -18,6 +18,7 @@ from penstock.datadir import held, read_note
 from penstock.errors import Misconfigured
 from penstock.model.access import ALL_SITES, Key, Role
 from penstock.settings import read_settings
+from penstock.telemetry import start_logging
 
 if TYPE_CHECKING:
     from penstock.client import Client
@@ -147,10 +148,12 @@ def store_url(data: Path | None) -> Iterator[str]:
     from penstock.store.migrate import migrate
 
     settings = read_settings(**({} if data is None else {"data": data}))
+    start_logging("warning")  # standard output is for what was asked for
     note = read_note(settings.data)
     if note is not None:
         yield note.store_url
     elif not settings.store.url.startswith("embedded:"):
+        run_loop(migrate(settings.store.url))
         yield settings.store.url
     else:
         with held(settings.data), EmbeddedPostgres(settings.data / "postgres") as server:
