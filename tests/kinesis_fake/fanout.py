@@ -12,6 +12,7 @@ from kinesis_fake.errors import ConnectionCut, in_use
 from kinesis_fake.limits import Bucket
 from kinesis_fake.shard import Shard
 from kinesis_fake.shards import children_of
+from kinesis_fake.stream import Stream
 from kinesis_fake.wire import Event, SubscribeToShard
 
 EVENT_RECORDS_MAX = 10_000
@@ -32,14 +33,14 @@ def subscribe(account: Account, call: SubscribeToShard) -> "Subscription":
     if held:
         held.give_up("ResourceInUseException", TAKEN)
     seat = account.subscriptions[place] = Seat(now_s)
-    return Subscription(account, shard, position, seat)
+    return Subscription(account, stream, shard, position, seat)
 
 
 class Subscription:
     """The events of one SubscribeToShard connection."""
 
-    def __init__(self, account: Account, shard: Shard, position: int, seat: Seat) -> None:
-        self._account, self._shard, self._position, self._seat = account, shard, position, seat
+    def __init__(self, account: Account, stream: Stream, shard: Shard, position: int, seat: Seat) -> None:
+        self._account, self._stream, self._shard, self._position, self._seat = account, stream, shard, position, seat
         self._continuation = shard.last if position > shard.last else shard.starting
         self._bytes = Bucket()
         self._ends_s = seat.taken_s + account.timing.subscription_s
@@ -102,6 +103,7 @@ class Subscription:
         account, shard = self._account, self._shard
         if shard.id in account.faults.stalled_shards:
             return Event([], str(self._continuation), shard.behind_ms(self._position, account.now_ms()), [])
+        account.trim(self._stream)
         rewind = account.trouble.rewind()
         part = shard.read(self._position, EVENT_RECORDS_MAX, account.limits.event_bytes_max, rewind)
         self._continuation = part.position - 1 if part.position > self._position else shard.last

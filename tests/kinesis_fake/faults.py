@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-from kinesis_fake.errors import ApiError, ConnectionCut, internal_failure, throttled
+from kinesis_fake.errors import ApiError, ConnectionCut, internal_failure, limit_exceeded, throttled
 
 PUTS = frozenset({"PutRecord", "PutRecords"})
 READS = frozenset({"GetRecords", "GetShardIterator", "SubscribeToShard"})
@@ -20,7 +20,7 @@ class Faults:
     put_entries_throttled: float = 0.0
     """Share of PutRecords entries answered with ProvisionedThroughputExceededException; they are not stored."""
     calls_throttled: float = 0.0
-    """Share of data calls answered ProvisionedThroughputExceededException as a whole."""
+    """Share of data calls answered ProvisionedThroughputExceededException (SubscribeToShard: LimitExceeded…)."""
     calls_failed: float = 0.0
     """Share of data calls answered InternalFailure (500) as a whole."""
     lost_requests: float = 0.0
@@ -81,7 +81,7 @@ class Trouble:
         if operation in faults.access_denied or "*" in faults.access_denied:
             raise ApiError("AccessDeniedException", f"User: penstock is not authorized to perform: kinesis:{operation}")
         if operation in PUTS or operation in READS:
-            self._refuse_data()
+            self._refuse_data(operation)
 
     def lose_reply(self, operation: str) -> None:
         """Raises ConnectionCut when the answer to this call gets lost."""
@@ -92,12 +92,13 @@ class Trouble:
         """How many records too early a delivery begins; mostly none."""
         return self._random.randint(1, 10) if self.strikes("deliver_again") else 0
 
-    def _refuse_data(self) -> None:
+    def _refuse_data(self, operation: str) -> None:
         if self.faults.kms_error:
             raise ApiError(self.faults.kms_error, "The ciphertext refers to a key that cannot be used.")
         if self.strikes("lost_requests"):
             raise ConnectionCut
         if self.strikes("calls_throttled"):
-            raise throttled("Rate exceeded for the stream.")
+            refusal = limit_exceeded if operation == "SubscribeToShard" else throttled  # all its model has
+            raise refusal("Rate exceeded for the stream.")
         if self.strikes("calls_failed"):
             raise internal_failure()

@@ -44,8 +44,8 @@ async def client_of(kinesis: FakeKinesis) -> AsyncIterator[Any]:
 @asynccontextmanager
 async def plant(shards: int = 1, **settings: Any) -> AsyncIterator[tuple[FakeKinesis, Any]]:
     """A fake with one stream `s`; no rates and no waiting unless settings say so."""
-    settings = {"limits": Limits(**vars(UNLIMITED)), "timing": Timing(**vars(QUICK))} | settings
-    async with FakeKinesis(**settings) as kinesis, client_of(kinesis) as client:
+    given: dict[str, Any] = {"limits": Limits(**vars(UNLIMITED)), "timing": Timing(**vars(QUICK))} | settings
+    async with FakeKinesis(**given) as kinesis, client_of(kinesis) as client:
         await client.create_stream(StreamName="s", ShardCount=shards)
         try:
             yield kinesis, client
@@ -76,6 +76,7 @@ async def drain(client: Any, shard: str) -> tuple[list[dict[str, Any]], list[dic
     """All records and, for a closed shard, its children."""
     place: str | None = await iterator(client, shard)
     records: list[dict[str, Any]] = []
+    answer: dict[str, Any] = {}
     while place:
         answer = await client.get_records(ShardIterator=place, Limit=100)
         records += answer["Records"]

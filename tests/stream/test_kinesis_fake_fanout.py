@@ -162,3 +162,14 @@ def test_frames_are_read_by_botocore_with_their_checksums(headers: dict[str, str
     buffer.add_data(framed[:-5] + bytes([framed[-5] ^ 1]) + framed[-4:])
     with pytest.raises(ChecksumMismatch):
         next(buffer)
+
+
+async def test_what_retention_has_ended_is_not_pushed() -> None:
+    clock = Hand()
+    async with plant(clock=clock) as (_, client):
+        await put(client, "old")
+        arn = await consumer_of(client)
+        clock.now_s += 25 * 3600
+        await put(client, "new")
+        events = await subscribed(client, arn)
+        assert [record["PartitionKey"] for record in (await anext(events))["Records"]] == ["new"]

@@ -17,6 +17,7 @@ from kinesis_fake import Faults
 from stream.asking_kinesis import (
     SESSION,
     Hand,
+    consumer_of,
     drain,
     iterator,
     name,
@@ -24,6 +25,7 @@ from stream.asking_kinesis import (
     plant,
     put,
     refused,
+    subscribed,
 )
 
 # Faults
@@ -216,3 +218,8 @@ async def test_it_runs_on_its_own_and_ends_on_sigterm() -> None:
     finally:
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 5) == 0
+
+
+async def test_a_throttled_subscription_is_refused_in_its_own_words() -> None:
+    async with plant(faults=Faults(calls_throttled=1.0)) as (_, client):
+        assert await refused(subscribed(client, await consumer_of(client))) == "LimitExceededException"
