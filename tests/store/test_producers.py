@@ -110,6 +110,15 @@ async def test_a_producer_that_goes_on_after_its_old_minutes_were_folded_counts_
     assert (await both(books)).unaccounted == 0
 
 
+async def test_which_flushes_had_a_request_is_forgotten_in_time(books: SharedBooks) -> None:
+    producer = books.producer()
+    await books.take(producer.put(1, requests=(1, 4)))
+    await books.ask("update flush set committed_at = committed_at - interval '9 days'")
+    await books.take(producer.put(1, requests=(4, 9)))
+    await books.producers.fold(STREAM)
+    assert await books.ask("select lo, hi from flush_request") == [(4, 9)]
+
+
 async def test_without_the_database_it_is_said_later() -> None:
     nothing = Producers(Database("postgresql://127.0.0.1:1/nothing", application="test", connections_max=1))
     with pytest.raises(Unavailable):

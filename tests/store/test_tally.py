@@ -184,11 +184,11 @@ async def test_a_local_stream_of_before_that_lost_something_still_shows_it(books
 
 
 async def test_shards_tell_positions_of_any_size(books: SharedBooks) -> None:
-    await books.lease(Shard("s-0", Lane.BULK, slices=range(0, 32)))
+    await books.lease(Shard("s-0", Lane.BULK, slices=range(32)))
     await books.take(books.producer().put(1), foreign(1))
     await books.beat("s-0", behind_ms=2_500)
     (shard,) = await Accounts(books.database).shards()
-    assert (shard.position, shard.lane, shard.slices) == (2**70 + 2, "bulk", range(0, 32))
+    assert (shard.position, shard.lane, shard.slices) == (2**70 + 2, "bulk", range(32))
     assert (shard.held, shard.owner, shard.behind_ms, shard.ended) == (True, "taker", 2_500, False)
     await books.ask("update lease set expires_at = clock_timestamp() - interval '1 minute'")
     (shard,) = await Accounts(books.database).shards()

@@ -30,7 +30,7 @@ BOOKED: Final = {
     "penstock_balance_unaccounted_readings":
         "Received less everything that is known of them; anything but 0 is a defect.",
     "penstock_shard_lag_readings": "Durable readings not yet committed, by shard.",
-    "penstock_lease_behind_seconds": "Age of what is taken next from a shard, by its lease; it grows while nobody holds it.",
+    "penstock_lease_behind_seconds": "Age of what is taken next from a shard (iterator age), as its lease says.",
     "penstock_leases": "Shards by the worker that holds them; those that nobody holds under no name.",
     "penstock_producers": "Processes that put readings on a shared stream and said so within 30 s.",
 }  # fmt: skip

@@ -52,9 +52,10 @@ class Producers:
     async def fold(self, stream: str, older_than: timedelta = FOLD_AFTER) -> None:
         """Add up what is settled: old minutes over their producers, and the belts of producers that ended.
 
-        No sum changes. Of what was put and never seen everything stays: it is the proof.
+        No sum changes. Of what was put and never seen everything stays: it is the proof. Which flushes had a request's
+        readings is forgotten. Once an hour is enough; several at a time take turns.
         """
         given = {"stream": stream, "older_than": older_than, "past": PAST, "foreign": FOREIGN}
         async with self._database.transaction() as connection:
-            for statement in ("hold_fold", "fold_minutes", "fold_producers"):
+            for statement in ("hold_fold", "fold_minutes", "fold_producers", "forget_requests"):
                 await connection.execute(SQL[statement], given)

@@ -62,3 +62,13 @@ insert into produced as p (stream, producer, belt, put, seen)
 select %(stream)s, %(past)s, belt, sum(seen), sum(seen) from old
 group by belt order by belt
 on conflict (stream, producer, belt) do update set put = p.put + excluded.put, seen = p.seen + excluded.seen;
+
+-- name: forget_requests
+-- What `trace` goes by is of use for as long as the stream may keep the entries.
+delete from flush_request
+where stream = %(stream)s and flush_id <= (
+    select flush_id from flush
+    where committed_at < clock_timestamp() - %(older_than)s
+    order by committed_at desc
+    limit 1
+);
