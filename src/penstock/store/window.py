@@ -11,7 +11,7 @@ A bucket is 88 bytes, so a tag that speaks every second takes (300 + 360) x 88 =
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import uuid4
 
 import numpy as np
@@ -148,33 +148,53 @@ def buckets_of(tag: Int32s, ts: Ints, seq: Ints, value: Floats, quality: Ints) -
 
 
 def merge(buckets: Buckets, width_us: int) -> Buckets:
-    """Buckets of one tag and interval become one, sorted by tag and interval."""
+    """Buckets of one tag and interval become one, sorted by tag and interval.
+
+    Fast when they come in runs of that order, and of one tag and interval the earlier first: as looks bring them.
+    """
     if not buckets.size:
         return buckets
-    tag, place = buckets["tag"], buckets["first_ts"] // width_us
-    order = np.lexsort((buckets["first_seq"], buckets["first_ts"], place, tag))
-    buckets = buckets[order]
-    starts = starts_of(tag[order], place[order])
+    key = _paired(buckets["tag"], buckets["first_ts"] // width_us)
+    order = np.argsort(key, kind="stable")
+    starts = starts_of(key[order])
     if starts.size == buckets.size:
-        return buckets
-    return _summed(buckets, starts)
+        return buckets[order]
+    if not _rises(buckets["first_ts"][order], starts):
+        order = np.lexsort((buckets["first_seq"], buckets["first_ts"], key))
+    return _summed(buckets[order], starts)
 
 
 def _summed(buckets: Buckets, starts: Ints) -> Buckets:
     """One bucket for each stretch of *buckets*, in which they are sorted by their first reading."""
     made = buckets[starts]
-    sizes = np.diff(starts, append=buckets.size)
-    each, n = np.repeat(np.arange(starts.size), sizes), buckets["n"]
+    each, n = np.repeat(np.arange(starts.size), np.diff(starts, append=buckets.size)), buckets["n"]
     made["n"] = np.add.reduceat(n, starts)
     with np.errstate(over="ignore", invalid="ignore"):
-        made["mean"] = np.add.reduceat(buckets["mean"] * n, starts) / made["n"]
-        apart = buckets["mean"] - made["mean"][each]
-        made["m2"] = np.add.reduceat(buckets["m2"] + n * apart**2, starts)
+        made["mean"] = mean = np.add.reduceat(buckets["mean"] * n, starts) / made["n"]
+        made["m2"] = np.add.reduceat(buckets["m2"] + n * (buckets["mean"] - mean[each]) ** 2, starts)
     made["lo"], made["hi"] = np.minimum.reduceat(buckets["lo"], starts), np.maximum.reduceat(buckets["hi"], starts)
-    last = np.lexsort((buckets["last_seq"], buckets["last_ts"], each))[np.append(starts[1:], buckets.size) - 1]
+    last = np.append(starts[1:], buckets.size) - 1
+    if not _rises(buckets["last_ts"], starts):
+        last = np.lexsort((buckets["last_seq"], buckets["last_ts"], each))[last]
+    latest = buckets[last]
     for name in ("last_ts", "last_seq", "last"):
-        made[name] = buckets[name][last]
+        made[name] = latest[name]
     return made
+
+
+def _paired(one: NDArray[Any], other: NDArray[Any]) -> Ints:
+    """A number for each pair, in the order of the pairs: tags and intervals together are far from 63 bits."""
+    lowest = other.min()
+    paired: Ints = one.astype(np.int64) * (int(other.max() - lowest) + 1) + (other - lowest)
+    return paired
+
+
+def _rises(column: Ints, starts: Ints) -> bool:
+    """Whether *column* grows within each stretch."""
+    grows = np.empty(column.size, np.bool_)
+    grows[1:] = column[1:] > column[:-1]
+    grows[starts] = True
+    return bool(grows.all())
 
 
 def summary_of(buckets: Buckets) -> Summary:
@@ -232,19 +252,24 @@ def pages_of(tier: int, buckets: Buckets) -> dict[Place, Buckets]:
     """Merged *buckets* of a tier by their page; a page holds one bucket a tag at most."""
     if not buckets.size:
         return {}
-    group, interval = buckets["tag"] // PAGE_TAGS, buckets["first_ts"] // TIERS[tier].width_us
-    order = np.lexsort((interval, group))
-    buckets, group, interval = buckets[order], group[order], interval[order]
-    starts = starts_of(group, interval)
-    places = zip(group[starts].tolist(), interval[starts].tolist(), strict=True)
+    key = _paired(buckets["tag"] // PAGE_TAGS, buckets["first_ts"] // TIERS[tier].width_us)
+    order = np.argsort(key, kind="stable")
+    buckets, starts = buckets[order], starts_of(key[order])
     bounds = pairwise([*starts.tolist(), buckets.size])
-    return {Place(tier, *each): buckets[lo:hi] for each, (lo, hi) in zip(places, bounds, strict=True)}
+    return {place: buckets[lo:hi] for place, (lo, hi) in zip(_places(tier, buckets[starts]), bounds, strict=True)}
 
 
 def places_of(tier: int, buckets: Buckets) -> list[Place]:
     """The pages that *buckets* belong to, once each."""
-    pairs = np.stack([buckets["tag"] // PAGE_TAGS, buckets["first_ts"] // TIERS[tier].width_us])
-    return [Place(tier, group, interval) for group, interval in np.unique(pairs, axis=1).T.tolist()]
+    if not buckets.size:
+        return []
+    key = _paired(buckets["tag"] // PAGE_TAGS, buckets["first_ts"] // TIERS[tier].width_us)
+    return _places(tier, buckets[np.unique(key, return_index=True)[1]])
+
+
+def _places(tier: int, buckets: Buckets) -> list[Place]:
+    group, interval = buckets["tag"] // PAGE_TAGS, buckets["first_ts"] // TIERS[tier].width_us
+    return [Place(tier, *each) for each in zip(group.tolist(), interval.tolist(), strict=True)]
 
 
 def decode_pages(pages: Iterable[bytes]) -> Buckets:
