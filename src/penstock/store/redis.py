@@ -162,7 +162,9 @@ def _mended(error: Unavailable) -> Misconfigured | Unavailable:
             case ssl.SSLCertVerificationError():
                 return Misconfigured("cache.url", f"Redis' certificate: {cause.verify_message}", _MEND_CA)
             case ssl.SSLError():
-                return Misconfigured("cache.url", "Redis does not speak TLS there", "use redis://, or its TLS port")
+                return Misconfigured(
+                    "cache.url", f"TLS with Redis fails: {cause.reason}", "use its TLS port, or redis://"
+                )
             case socket.gaierror():
                 return Misconfigured("cache.url", "there is no such host", "mend the host's name, or the DNS")
     return error
