@@ -12,6 +12,7 @@ from make import R
 from penstock.errors import Backpressure, Unavailable
 from penstock.model.access import Caller, Role
 from penstock.serve.hub import LISTENERS_MAX, Hub, Listener, Wish
+from penstock.store.follow import Tail
 from penstock.store.latest import LatestReading, LatestRows, MemoryLatest
 from serve.plant import NOW_US, Plant, T, plant_on
 from serve.test_readings import get
@@ -213,3 +214,23 @@ async def test_a_tag_is_told_twice_a_second_at_most(plant: Plant) -> None:
     await asyncio.sleep(0.5)
     await live.look()
     assert [json.loads(data)["value"] for key, data in said(listener) if key == T] == [11.0]
+
+
+FAR = 2**186
+"""As far as positions in Kinesis go."""
+
+
+async def test_positions_of_any_size_new_shards_and_ended_ones_are_followed(plant: Plant) -> None:
+    tail = Tail(plant.database)
+    await plant.store(R(T, NOW_US, 1.0))
+    await tail.rebuild(NOW_US)
+    await plant.rows("update shard set position = position + %(far)s returning 1", far=FAR)
+    await plant.rows("update flush set position_hi = position_hi + %(far)s returning 1", far=FAR)
+    first = await tail.look()
+    assert (set(first.heads.values()) & {FAR + 1}, len(first.rows), first.fold.buckets["n"].sum()) == ({FAR + 1}, 1, 1)
+    assert len((await tail.look()).rows) == 0
+    await plant.rows("update shard set shard = 'bulk-2' where shard = 'bulk' returning 1")
+    await plant.rows("update flush set shard = 'bulk-2' returning 1")
+    renamed = await tail.look()
+    assert {shard for _, shard in renamed.heads if shard.startswith("bulk")} == {"bulk-2"}
+    assert renamed.fold.heads == {(next(iter(renamed.heads))[0], "bulk-2"): FAR + 1}
