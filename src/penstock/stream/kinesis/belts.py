@@ -130,7 +130,7 @@ class Belts:
             self._loaded.add(belt)
         for ask in record.asks:
             ask.left -= 1
-            ask.places |= {place}
+            ask.places.append(place)
 
     def fail(self, records: Sequence[Record], now_s: float) -> None:
         """The records failed as one, and are to be sent again at one time, after a while."""

@@ -155,9 +155,9 @@ class Producer:
         asks = {lane: Ask(self._requests, received_us, weight) for lane, weight in taken.items()}
         request = _Request(asks, asyncio.get_running_loop().create_future())
         for lane, ask in asks.items():
+            self._senders[lane].add(Waiting(ask, lanes[lane]))
             self._pending[ask] = request
             self._bytes += ask.weight
-            self._senders[lane].add(Waiting(ask, lanes[lane]))
         return request
 
     def _room_for(self, lanes: Mapping[Lane, ReadingBatch]) -> Iterator[tuple[Lane, int]]:
@@ -175,7 +175,7 @@ class Producer:
             raise self._senders[next(iter(request.asks))].trouble()
         readings = sum(len(lanes[lane]) for lane in done)
         batch = SharedBatch(self.producer, next(iter(done.values())).number, readings)
-        places = tuple(place for ask in done.values() for place in sorted(ask.places))
+        places = tuple(place for ask in done.values() for place in sorted(set(ask.places)))
         return Receipt(shared_batch_id(self._identity, batch), places, frozenset(lanes.keys() - done.keys()))
 
     def _durable(self, record: Record) -> None:

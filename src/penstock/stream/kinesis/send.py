@@ -18,6 +18,9 @@ CALL_RECORDS_MAX: Final = 500
 CALL_BYTES_MAX: Final = 5 * 2**20
 BREATH_RECORDS: Final = 8
 """Records made at a stroke, before whatever else is urgent has its turn."""
+LOUD_TRIES: Final = 8
+"""So often a record fails before the log tells of it, once in SILENT_S a lane."""
+SILENT_S: Final = 60.0
 
 
 class Client(Protocol):
@@ -51,7 +54,7 @@ class Sender:
         self._trouble: PenstockError = Unavailable("Kinesis did not answer in time")
         self._slots = asyncio.Semaphore(calls_max)
         self._news, self._answered = asyncio.Event(), asyncio.Event()
-        self._sleeps_until_s = 0.0
+        self._sleeps_until_s = self._silent_until_s = 0.0
         self._calls: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._sending = self._loop.create_task(self._send(), name=f"kinesis-put-{target.lane}")
@@ -146,6 +149,9 @@ class Sender:
         self._trouble = trouble
         PUT_RETRIES.labels(self._target.lane, reason).inc(len(records))
         self.belts.fail(records, self._loop.time())
+        if max(record.tries for record in records) >= LOUD_TRIES and self._loop.time() >= self._silent_until_s:
+            self._silent_until_s = self._loop.time() + SILENT_S
+            log.warning("readings wait: Kinesis does not take their record", lane=self._target.lane, why=str(trouble))
 
     def _look(self) -> None:
         """Wake the sending task if there is something to do before it means to wake."""

@@ -1,7 +1,7 @@
 """Requests that gathered, as one wave: joined, and cut by slice in one stroke, not a request at a time."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain, pairwise
 from typing import Final, NamedTuple
 
@@ -34,7 +34,8 @@ class Ask:
     """Pieces not acknowledged yet."""
     cut: bool = False
     """Whether it was in a wave yet."""
-    places: frozenset[Place] = frozenset()
+    places: list[Place] = field(default_factory=list)
+    """Of its records so far; one that carries two of its pieces is there twice."""
 
     @property
     def done(self) -> bool:
