@@ -370,6 +370,19 @@ async def test_minutes_are_counted_by_the_records_time_and_dropped_once_publishe
         assert sum(producer.acked().belts.values()) == 35
 
 
+async def test_a_minute_that_may_still_grow_is_kept_however_old():
+    double = Double()
+    old_us = NOW_US - 300 * MINUTE_US
+    async with producing(double, QUICK._replace(put_timeout_s=0.2)) as producer:
+        await producer.append({Lane.BULK: numbered(0, 10)}, old_us)
+        double.fails = Unavailable("a long outage")
+        with pytest.raises(Unavailable):
+            await producer.append({Lane.BULK: numbered(0, 5)}, old_us)
+        producer.published(producer.acked())
+        double.fails = None
+    assert list(producer.acked().minutes.values()) == [15]
+
+
 async def test_little_waits_for_nothing_and_much_makes_fuller_records():
     double, limits = Double(), PutLimits()
     async with producing(double, limits) as producer:

@@ -125,8 +125,9 @@ class Producer:
         return Acked(belts, dict(self._minutes))
 
     def published(self, acked: Acked) -> None:
-        """Somebody keeps what `acked` said: minutes older than two hours, that have not grown since, are dropped."""
-        oldest_us = self._clock.now_us() - KEEP_MINUTES_US
+        """Somebody keeps what `acked` said: minutes older than two hours, that can grow no more, are dropped."""
+        received = min((ask.received_us for ask in self._pending), default=self._clock.now_us())
+        oldest_us = min(received - MINUTE_US, self._clock.now_us() - KEEP_MINUTES_US)
         for minute_us, readings in acked.minutes.items():
             if minute_us < oldest_us and self._minutes.get(minute_us) == readings:
                 del self._minutes[minute_us]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, count, pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -113,9 +113,10 @@ def _merge(spelled: Sequence[tuple[Texts, Int32s]]) -> tuple[Texts, Int32s]:
     first = spelled[0][0]
     if all(texts == first for texts, _ in spelled):
         return first, codes
-    places = {text: i for i, text in enumerate(dict.fromkeys(chain.from_iterable(texts for texts, _ in spelled)))}
+    texts = list(chain.from_iterable(texts for texts, _ in spelled))
+    places = dict(zip(dict.fromkeys(texts), count(), strict=False))
     starts = accumulate((len(texts) for texts, _ in spelled[:-1]), initial=0)
-    new = np.fromiter(chain((places[text] for texts, _ in spelled for text in texts), (NO_TEXT,)), np.int32)
+    new = np.fromiter(chain(map(places.__getitem__, texts), (NO_TEXT,)), np.int32, len(texts) + 1)
     shifts = np.repeat(np.fromiter(starts, np.int32, len(spelled)), [codes.size for _, codes in spelled])
     return tuple(places), new[np.where(codes == NO_TEXT, NO_TEXT, codes + shifts)]
 
