@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-LONG = {"p2": ("p2_kills.py", "100"), "p12": ("p12_inputs.py", "1000000")}
+LONG = {"p2": ("p2_kills.py", "100"), "p4": ("p4_schedules.py", "10000"), "p12": ("p12_inputs.py", "1000000")}
 
 
 def main(words: list[str]) -> int:
