@@ -371,6 +371,27 @@ async def test_a_worker_without_progress_gives_its_unit_to_another() -> None:
 
 
 @in_virtual_time
+async def test_who_has_not_looked_yet_does_not_say_that_there_is_nothing() -> None:
+    plant, told = Plant([Shard("1")]), []
+
+    async def beat(*given: Any, inner: Any = plant.leases.beat) -> object:
+        told.extend(behind.progressed for _, behind in given[3].values())
+        return await inner(*given)
+
+    plant.leases.beat = beat  # type: ignore[method-assign]
+    plant.stubborn.add("1")
+    await plant.join("a")
+    await asyncio.sleep(TTL_S)
+    assert set(told) == {False}
+    plant.stubborn.clear()
+    await plant.crash("a")
+    await plant.join("b")
+    await asyncio.sleep(2 * TTL_S)
+    assert told[-2:] == [True, True]
+    await plant.end()
+
+
+@in_virtual_time
 async def test_a_worker_is_not_blamed_for_the_database() -> None:
     plant = Plant([Shard("1")])
     await plant.join("a")

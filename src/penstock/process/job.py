@@ -61,7 +61,7 @@ class Job:
     warned_s: float = -math.inf
     task: asyncio.Task[Left | None] | None = None
     """Runs the worker; None is how it ends when it fails."""
-    _told: int = -1
+    _told: int = 0
     _seen: int = 0
 
     @property
