@@ -24,7 +24,7 @@ from penstock.process.validate import Validate
 from penstock.process.worker import Worker, WorkerLimits
 from penstock.store.memory import MemoryFlush, MemoryHistory
 from penstock.store.memory_leases import MemoryLeases
-from penstock.store.port import Behind, Lease, Span
+from penstock.store.port import Behind, Lease, LeaseState, Span
 from penstock.stream.port import Entry, Origin
 
 T0_US = 1_790_000_000_000_000
@@ -281,6 +281,7 @@ class World:
         self.put: Counter[int] = Counter()
         self.until_s: dict[str, float] = {}
         self.holder: dict[str, str] = {}
+        self.begun: dict[str, int] = {}
         self.learners: dict[str, Learner] = {}
         self._crews: dict[str, tuple[Link, asyncio.Event, asyncio.Task[None]]] = {}
         self._born = 0
@@ -297,9 +298,14 @@ class World:
                 self.learners[unit.name] = learner = Learner(table)
                 return learner
 
+            async def begin() -> Lease:
+                lease = await claim()
+                self.begun[unit.name] = lease.epochs[unit.name]
+                return lease
+
             return self.worker(
                 unit=unit,
-                claim=claim,
+                claim=begin,
                 stream=view,  # type: ignore[arg-type]
                 history=history,  # type: ignore[arg-type]
                 snapshots=history,  # type: ignore[arg-type]
@@ -389,9 +395,13 @@ class World:
         return self._untaken() or any(
             name not in known
             or known[name].ended != (name in self.belt.closed)
-            or not (known[name].ended or known[name].owner in self._crews)
+            or not (known[name].ended or self._at_work(known[name]))
             for name in self.belt.shards
         )
+
+    def _at_work(self, state: LeaseState) -> bool:
+        """Not if the owner is dead, or never heard that it has the lease."""
+        return state.owner in self._crews and self.begun.get(state.unit) == state.epoch
 
     def _untaken(self) -> bool:
         return any(
