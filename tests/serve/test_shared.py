@@ -74,7 +74,7 @@ class Shared:
         return self.stream.entries[-1]
 
     async def commit(self, *entries: Entry, lo: int, repeated: Sequence[int] = (), **fates: int) -> None:
-        """A flush through the last of *entries*; of those the reading at index 1 of the last is a duplicate."""
+        """A flush through the last of *entries*; a duplicate is the reading at index 1 of the first."""
         shard, hi = entries[-1].shard, entries[-1].position
         lease = await self.books.history.claim(STREAM, [shard], "taker")
         requests = np.concatenate([entry.origin.request for entry in entries if entry.origin])
@@ -84,7 +84,9 @@ class Shared:
         async with self.books.history.flush(lease, Span(shard, at, hi, 0, NOW_US)) as flush:
             (tag,) = await flush.register([T])
             if fates.get("duplicate"):
-                await flush.keep([], [], Repeats([hi], np.array([1], np.int32), np.array([tag.tag_id], np.int32)))
+                await flush.keep(
+                    [], [], Repeats([entries[0].position], np.array([1], np.int32), np.array([tag.tag_id], np.int32))
+                )
             await flush.settle({NOW_US: Fates(**fates)}, arrivals)
 
 
@@ -159,6 +161,15 @@ async def test_a_batch_is_traced_through_the_records_that_carried_it(shared: Sha
     async with shared.client("oslo") as narrow:
         assert [item["tag"] for item in (await get(narrow, "/v1/trace/7x3"))["items"]] == ["oslo/a/b"]
         assert (await narrow.get("/v1/trace/6x1")).status_code == 404
+
+
+async def test_a_record_put_twice_is_told_as_it_was_the_first_time(shared: Shared, client: httpx.AsyncClient) -> None:
+    readings = [(7, 0, R(T, NOW_US, 1.0)), (7, 1, R(T, NOW_US, 1.0))]
+    first, again = shared.put("s-lo", 5, *readings), shared.put("s-lo", 6, *readings)
+    await shared.commit(first, again, lo=FAR, repeated=[again.position], stored=1, duplicate=1)
+    told = await get(client, "/v1/trace/7x2")
+    assert [item["fate"] for item in told["items"]] == ["stored", "duplicate"]
+    assert told["complete"] is True
 
 
 async def test_a_batch_that_the_stream_keeps_no_more_is_not_made_up(shared: Shared, client: httpx.AsyncClient) -> None:

@@ -1,9 +1,11 @@
 """What producers say is kept once, and what is settled takes little room."""
 
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
+from make import MINUTE_US
 from penstock.errors import Unavailable
 from penstock.store.port import FOREIGN
 from penstock.store.postgres import Database
@@ -108,6 +110,25 @@ async def test_a_producer_that_goes_on_after_its_old_minutes_were_folded_counts_
     await producer.publish()
     assert (await both(books))[:2] == (9, 0)
     assert (await both(books)).unaccounted == 0
+
+
+async def test_a_producer_that_is_seen_but_silent_has_not_ended(books: SharedBooks) -> None:
+    producer = books.producer()
+    await books.take(producer.put(5))
+    await producer.publish()
+    await books.age(LONG_S)
+    this_minute = time.time_ns() // 60_000_000_000 * MINUTE_US
+    await books.take(producer.put(4, minute=this_minute))  # it cannot reach the database
+    await books.producers.fold(STREAM)
+    assert await books.ask("select seen from produced where producer = %(name)s", name=producer.name) == [(9,)]
+
+
+async def test_a_belt_that_owes_stays_whatever_its_minutes_say(books: SharedBooks) -> None:
+    producer = books.producer()
+    await books.producers.publish(STREAM, producer.name, {0: 5}, {})
+    await books.age(LONG_S)
+    await books.producers.fold(STREAM)
+    assert await books.ask("select producer, put, seen from produced") == [(producer.name, 5, 0)]
 
 
 async def test_which_flushes_had_a_request_is_forgotten_in_time(books: SharedBooks) -> None:

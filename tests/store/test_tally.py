@@ -160,6 +160,17 @@ async def test_minutes_tell_when_it_was_received_and_when_it_was_lost(books: Sha
     assert (await both(books))[:2] == (36, 0)
 
 
+async def test_a_loss_shows_in_a_minute_of_which_something_is_in_flight(books: SharedBooks) -> None:
+    producer = books.producer()
+    producer.put(2)
+    after = producer.put(3)
+    producer.put(4, belt=1)
+    await producer.publish()
+    await books.take(after)
+    assert (await both(books))[:2] == (9, 4)
+    assert (await both(books)).unaccounted == 2
+
+
 async def test_streams_of_before_still_count(books: SharedBooks, postgres_url: str) -> None:
     local = await books.history.claim("3f0e0d6c-local", ["bulk"], "test")
     async with books.history.flush(local, Span("bulk", 0, 3, 50, MINUTE)) as flush:
