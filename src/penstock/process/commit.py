@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from penstock.clock import Clock
+from penstock.errors import Backpressure
 from penstock.model.batch import Lane, ReadingBatch
 from penstock.process.columns import Columns
 from penstock.process.dedupe import rows_of, sort_out
@@ -16,13 +17,13 @@ from penstock.process.intake import Intake, join, unknown_texts
 from penstock.process.keep import contested_of, held_of, poison_of, repeats_of
 from penstock.process.order import by_slot, order_of
 from penstock.process.outcome import Outcome
-from penstock.process.owning import owns, strays_of, take_over
+from penstock.process.owning import strays_of, take_over
 from penstock.process.tags import HOLDS_STATE, HOLDS_VALUE, TagTable
 from penstock.process.validate import Validate, first_kinds
 from penstock.store.port import Flush
-from penstock.stream.port import Entry
+from penstock.stream.port import Entry, Receipt
 
-SendOn = Callable[[Mapping[Lane, ReadingBatch], int], Awaitable[object]]
+SendOn = Callable[[Mapping[Lane, ReadingBatch], int], Awaitable[Receipt]]
 """Puts readings into the stream again; returns when they are durable."""
 
 
@@ -86,9 +87,7 @@ class Steps:
 
     async def _intake(self, holding: Holding, flush: Flush, entries: Sequence[Entry]) -> tuple[Intake, _Named]:
         """The flush's readings, in terms that include what changed and what is new."""
-        if flush.registry_version != holding.tags.version:
-            take_over(holding.unit, holding.tags, holding.elsewhere, await flush.changed_tags(holding.tags.version))
-            holding.tags.version = flush.registry_version
+        await follow(holding, flush)
         intake = join(entries, holding.tags, holding.states)
         if intake.complete:
             return intake, _Named()
@@ -102,17 +101,12 @@ class Steps:
     async def _name_paths(self, holding: Holding, flush: Flush, entries: Sequence[Entry], named: _Named) -> None:
         """Give new paths a tag while there is room; others' paths are noted with the lane in which to send them on."""
         paths = unknown_texts(entries, "paths", "tag", holding.tags.slot_of)
-        ours = [path for path in paths if any(holding.unit.owns(path, critical=critical) for critical in (True, False))]
-        named.elsewhere.update(dict.fromkeys(set(paths) - set(ours), Lane.BULK))
-        room = self.limits.tags_max - len(holding.tags) - len(holding.elsewhere)
-        if not self.limits.register_unknown or room <= 0:
-            return
-        for tag in await flush.register(ours[:room]) if ours else []:
-            if owns(holding.unit, tag):
-                holding.tags.put([tag])
-                named.tags = True
-            else:
-                named.elsewhere[tag.path] = _lane_of(holding, tag.path)
+        ours = [path for path in paths if holding.unit.owns(path, critical=path in holding.elsewhere.critical)]
+        named.elsewhere = {path: holding.elsewhere.lane_of(path) for path in set(paths).difference(ours)}
+        room = self.limits.tags_max - len(holding.tags) - len(holding.elsewhere.ids)
+        if self.limits.register_unknown and ours and room > 0:
+            holding.tags.put(await flush.register(ours[:room]))
+            named.tags = True
 
     async def _name_states(self, holding: Holding, flush: Flush, entries: Sequence[Entry], named: _Named) -> None:
         """Numbers for new state texts while there is room."""
@@ -126,11 +120,22 @@ class Steps:
         if not named.elsewhere:
             return intake
         strays = strays_of(entries, named.elsewhere)
-        for lanes in strays.batches:
-            await self.send_on(lanes, self.clock.now_us())
-        gone = np.concatenate(strays.masks)
-        outcome.moved.append(intake.columns.pick(gone))
-        return Intake(intake.columns.pick(~gone), intake.unit[~gone], intake.units)
+        if strays.lanes:
+            receipt = await self.send_on(strays.lanes, self.clock.now_us())
+            if receipt.overloaded:
+                raise Backpressure("readings of other units' tags wait: the stream has no room for them")
+        outcome.moved.append(intake.columns.pick(strays.where))
+        kept = ~strays.where
+        return Intake(intake.columns.pick(kept), intake.unit[kept], intake.units)
+
+
+async def follow(holding: Holding, flush: Flush) -> bool:
+    """Take over what changed in the registry, if anything did. Raises Reassigned."""
+    if flush.registry_version == holding.tags.version:
+        return False
+    take_over(holding.unit, holding.tags, holding.elsewhere, await flush.changed_tags(holding.tags.version))
+    holding.tags.version = flush.registry_version
+    return True
 
 
 def remember(holding: Holding, plan: Plan) -> None:
@@ -169,11 +174,6 @@ async def _keep(flush: Flush, tags: TagTable, entries: Sequence[Entry], outcome:
     repeats = repeats_of(outcome.duplicates, entries, tags)
     if held or contested or repeats.index.size:
         await flush.keep(held, contested, repeats)
-
-
-def _lane_of(holding: Holding, path: str) -> Lane:
-    """The lane that is not ours."""
-    return Lane.BULK if holding.unit.owns(path, critical=True) else Lane.CRITICAL
 
 
 def _ids(tags: TagTable, kinds: Mapping[int, int], holds: int) -> list[int]:

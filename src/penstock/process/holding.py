@@ -8,6 +8,7 @@ from penstock.model.shard import Unit
 from penstock.process.arrivals import Seen
 from penstock.process.dedupe import Watermarks
 from penstock.process.detect.port import Detector
+from penstock.process.owning import Elsewhere
 from penstock.process.tags import TagTable
 from penstock.store.port import Committed, Lease
 
@@ -39,8 +40,7 @@ class Holding:
     unit: Unit
     lease: Lease
     tags: TagTable
-    elsewhere: set[int]
-    """Ids of the tags that other units own."""
+    elsewhere: Elsewhere
     states: dict[str, int]
     watermarks: Watermarks
     detector: Detector[Any]

@@ -14,6 +14,9 @@ from penstock.process.validate import REASONS
 from penstock.store.port import Contested, Held, Repeats
 from penstock.stream.port import Entry
 
+TS_MIN_US: Final = -62_135_596_800_000_000
+TS_MAX_US: Final = 253_402_300_799_999_999
+"""The years 1 to 9999, which every calendar here knows."""
 UNPROCESSABLE: Final = "unprocessable"
 UNFIT: Final = {
     "undecodable": "The record is not what it claims to be.",
@@ -28,8 +31,8 @@ def held_of(reason: str, readings: Columns, entries: Sequence[Entry]) -> Iterato
         yield Held(
             position=entry.position,
             item=int(batch.index[at]),
-            path=batch.paths[batch.tag[at]],
-            ts_us=int(batch.ts[at]),
+            path=_storable(batch.paths[batch.tag[at]]),
+            ts_us=_storable_us(int(batch.ts[at])),
             reason=reason,
             detail=REASONS[reason],
             raw=as_json(batch, at),
@@ -40,14 +43,23 @@ def poison_of(entries: Sequence[Entry]) -> Iterator[Held]:
     """For quarantine: what came in entries but is no reading."""
     for entry in entries:
         for poison in entry.poison:
-            yield Held(entry.position, poison.item, poison.path, None, poison.reason, poison.detail, poison.raw)
+            detail = _storable(poison.detail)
+            yield Held(entry.position, poison.item, _storable(poison.path), None, poison.reason, detail, poison.raw)
 
 
 def whole(entry: Entry) -> list[Held]:
     """For quarantine: every reading of an entry that nothing can be done with, and its poison."""
     batch = entry.batch
     readings = [
-        Held(entry.position, item, batch.paths[tag], ts, UNPROCESSABLE, UNFIT[UNPROCESSABLE], as_json(batch, at))
+        Held(
+            position=entry.position,
+            item=item,
+            path=_storable(batch.paths[tag]),
+            ts_us=_storable_us(ts),
+            reason=UNPROCESSABLE,
+            detail=UNFIT[UNPROCESSABLE],
+            raw=as_json(batch, at),
+        )
         for at, (item, tag, ts) in enumerate(
             zip(batch.index.tolist(), batch.tag.tolist(), batch.ts.tolist(), strict=True)
         )
@@ -94,6 +106,16 @@ def as_json(batch: ReadingBatch, at: int) -> bytes:
         "unit": _text(batch.units, int(batch.unit[at])),
     }
     return msgspec.json.encode({key: value for key, value in reading.items() if value is not None or key == "value"})
+
+
+def _storable(text: str) -> str:
+    """What no text of the database may hold is shown as a question mark; `raw` has it as it came."""
+    return text.replace("\0", "?").encode(errors="replace").decode()
+
+
+def _storable_us(ts_us: int) -> int | None:
+    """A time that no calendar has is left to `raw`."""
+    return ts_us if TS_MIN_US <= ts_us <= TS_MAX_US else None
 
 
 def _found(readings: Columns, entries: Sequence[Entry]) -> Iterator[tuple[ReadingBatch, Entry, int]]:

@@ -15,9 +15,9 @@ from penstock.process.detect.port import Detector
 from penstock.process.holding import Holding, Snapshots
 from penstock.process.intake import join
 from penstock.process.order import by_slot, order_of
-from penstock.process.owning import owns
+from penstock.process.owning import Elsewhere, owns
 from penstock.process.tags import TagTable
-from penstock.store.port import History, Lease
+from penstock.store.port import Committed, History, Lease
 from penstock.stream.port import Entry, Stream
 from penstock.telemetry import log
 
@@ -46,7 +46,7 @@ class Recall:
             unit=self.unit,
             lease=lease,
             tags=table,
-            elsewhere={tag.tag_id for tag in tags} - {tag.tag_id for tag in ours},
+            elsewhere=Elsewhere(tag for tag in tags if not owns(self.unit, tag)),
             states=dict(await self.history.state_texts()),
             watermarks=await self._watermarks(table),
             detector=self.detector(table),
@@ -89,8 +89,7 @@ class Recall:
         stream, missing = holding.lease.stream, 0
         unstored = await self.snapshots.unstored(stream, shard, lo, hi)
         for flush in await self.snapshots.committed(stream, shard, lo, hi):
-            entries = await self._entries(shard, lo, flush.position)
-            entries = [entry for entry in entries if entry.position not in flush.repeated]
+            entries = await self._entries(shard, lo, flush, 1 if missing else PATIENCE)
             missing += flush.readings - sum(map(readings_of, entries))
             if entries:
                 self._relearn(holding, entries, unstored)
@@ -101,33 +100,38 @@ class Recall:
                 "detectors go on without readings that the stream no longer keeps", shard=shard, missing=missing
             )
 
-    async def _entries(self, shard: str, lo: int, hi: int) -> list[Entry]:
-        """What the stream still keeps of lo < position <= hi."""
+    async def _entries(self, shard: str, lo: int, flush: Committed, patience: int) -> list[Entry]:
+        """What the stream still keeps of the flush's entries after position *lo*, without those passed over."""
         entries: list[Entry] = []
-        while lo < hi:
-            taken = await self._take(shard, lo)
-            kept = [entry for entry in taken if entry.position <= hi]
-            entries += kept
+        while lo < flush.position:
+            room = flush.readings - sum(map(readings_of, entries))
+            taken = await self._take(shard, lo, min(max(room, 1), self.readings_max), patience)
+            kept = [entry for entry in taken if entry.position <= flush.position]
+            entries += (entry for entry in kept if entry.position not in flush.repeated)
             if not kept:
                 break
             lo = kept[-1].position
         return entries
 
-    async def _take(self, shard: str, after: int) -> Sequence[Entry]:
+    async def _take(self, shard: str, after: int, readings_max: int, patience: int) -> Sequence[Entry]:
         """A local stream has at once what it has; a shared one has to be waited for."""
-        for _ in range(1 if self.unit.name == ALL else PATIENCE):
-            taken = await self.stream.take(shard, after, self.readings_max)
+        for _ in range(1 if self.unit.name == ALL else patience):
+            taken = await self.stream.take(shard, after, readings_max)
             if taken or self.unit.name == ALL or self.stream.ended(shard):
                 return taken
             await self.stream.wait(0.5, [shard])
         return ()
 
     def _relearn(self, holding: Holding, entries: Sequence[Entry], unstored: Mapping[int, Sequence[int]]) -> None:
+        """As it was learned. What was given up as a whole is not looked at: looking may be what failed."""
+        now_us = entries[-1].received_us
+        entries = [entry for entry in entries if len(unstored.get(entry.position, ())) < readings_of(entry)]
+        if not entries:
+            return
         columns = join(entries, holding.tags, holding.states).columns
         columns = columns.pick(_was_stored(columns, entries, unstored))
         columns = columns.pick(order_of(holding.tags.tag_id[columns.slot], columns.ts, columns.seq))
-        verdict = holding.detector.run(by_slot(columns), entries[-1].received_us)
-        holding.detector.remember(verdict.next)
+        holding.detector.remember(holding.detector.run(by_slot(columns), now_us).next)
 
 
 def _was_stored(columns: Columns, entries: Sequence[Entry], unstored: Mapping[int, Sequence[int]]) -> Mask:

@@ -1,7 +1,6 @@
 """Take, run, store, remember: the worker's loop. A crash on any line loses nothing and learns nothing."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -12,7 +11,8 @@ from penstock.model.batch import Lane
 from penstock.model.shard import ALL, Shard, Unit
 from penstock.model.slices import SLICES
 from penstock.process.arrivals import arrived, readings_of
-from penstock.process.commit import Plan, Steps, WorkerLimits, find, remember
+from penstock.process.blame import Blame
+from penstock.process.commit import Plan, Steps, WorkerLimits, find, follow, remember
 from penstock.process.detect.port import Detector, Verdict
 from penstock.process.holding import Holding, Snapshots
 from penstock.process.keep import whole
@@ -30,8 +30,6 @@ SNAPSHOT_US: Final = 30_000_000
 LOOK_MS: Final = 20
 """While bulk readings gather, the critical lane is looked at this often."""
 BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
-TRIES: Final = 3
-"""Flushes that may fail in a way nobody expects before their entries are tried one by one, and again each alone."""
 PASSING: Final = (Unavailable, Backpressure, Fenced, Reassigned)
 """What says nothing against the entries themselves."""
 
@@ -80,7 +78,7 @@ class Worker:
         self._ticked_us = self._saved_us = 0
         self._gathered: dict[str, list[Entry]] = {}
         self._drained: set[str] = set()
-        self._failed: Counter[tuple[str, int]] = Counter()
+        self._blame = Blame()
         self.progress = 0
         """Grows with every commit, and with every look that found nothing to commit."""
 
@@ -92,6 +90,8 @@ class Worker:
                 holding = await self.start()
                 while not stop.is_set() and not self._ended():
                     failures = 0 if await self.turn(holding, stop) else failures
+                if any(self._gathered.values()):
+                    await self.turn(holding, stop)
                 await self._save(holding)
                 return _left(Ending.ENDED if self._ended() else Ending.STOPPED, holding)
             except Fenced as error:
@@ -102,6 +102,7 @@ class Worker:
                 log.warning("worker starts again", unit=self._unit.name, code=error.code, detail=str(error))
             except Exception:  # noqa: BLE001  # the worker's loop is one of the two places where anything may be caught
                 log.exception("worker starts again after an unexpected error", unit=self._unit.name)
+            failures = 0 if self._blame.narrowing else failures
             await _pause(stop, BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
             failures += 1
         return _left(Ending.STOPPED, holding)
@@ -117,6 +118,7 @@ class Worker:
 
     async def turn(self, holding: Holding, stop: asyncio.Event) -> int:
         """Commit one flush of the most urgent shard that has entries; returns its readings. Waits a little if none."""
+        self._drained.clear()  # where nobody looks this time, something may wait
         for shard in self._unit.shards:
             entries = await self._gather(holding, shard)
             if not entries:
@@ -134,22 +136,15 @@ class Worker:
     async def _gather(self, holding: Holding, shard: Shard) -> list[Entry]:
         """What was taken and not yet committed, and what has come since."""
         gathered = self._gathered[shard.name]
-        room = self._room(holding, shard.name) - sum(map(readings_of, gathered))
+        room = self._blame.room(shard.name, self._limits.flush_readings_max) - sum(map(readings_of, gathered))
         if gathered and room <= 0:
             return gathered
         after = gathered[-1].position if gathered else holding.positions[shard.name]
         taken = await self._stream.take(shard.name, after, room)
         gathered += taken
-        if gathered or self._stream.behind_ms(shard.name):
-            self._drained.discard(shard.name)
-        else:
+        if not gathered and not self._stream.behind_ms(shard.name):
             self._drained.add(shard.name)
         return gathered
-
-    def _room(self, holding: Holding, shard: str) -> int:
-        """Entries that failed together are taken one by one."""
-        tried = self._failed[shard, holding.positions[shard]]
-        return 1 if tried >= TRIES else self._limits.flush_readings_max
 
     def _gathering_ms(self, shard: Shard) -> float:
         """How long bulk readings may still gather: a transaction costs the same for one as for a thousand."""
@@ -171,18 +166,17 @@ class Worker:
 
     async def _commit_or_blame(self, holding: Holding, shard: str, entries: Sequence[Entry]) -> None:
         """A flush that fails for no reason of the store's is remembered; an entry that fails alone is quarantined."""
-        at = shard, holding.positions[shard]
         try:
-            if len(entries) == 1 and self._failed[at] >= 2 * TRIES:
-                await self._give_up(holding, shard, entries[0])
+            if tries := self._blame.given_up(shard, entries):
+                await self._give_up(holding, shard, entries[0] if tries == 1 else self._as_strangers(entries[0]))
             else:
                 await self.commit(holding, shard, entries)
         except PASSING:
             raise
         except Exception:
-            self._failed[at] += 1
+            self._blame.failed(shard, entries)
             raise
-        self._failed.clear()
+        self._blame.passed(shard, holding.positions[shard])
 
     async def commit(self, holding: Holding, shard: str, entries: Sequence[Entry]) -> None:
         """Store entries and all that follows from them in one transaction; then, and only then, learn from them."""
@@ -214,6 +208,10 @@ class Worker:
         log.error("an entry cannot be processed: quarantined", shard=shard, position=entry.position)
         holding.seen.update(arrivals.counted)
         await self._moved_on(holding, span, [entry])
+
+    def _as_strangers(self, entry: Entry) -> Entry:
+        """Not even its origin can be noted: it counts as somebody else's, and as received now."""
+        return entry._replace(origin=None, received_us=self._clock.now_us())
 
     async def _moved_on(self, holding: Holding, span: Span, entries: Sequence[Entry]) -> None:
         """The checkpoint is committed."""
@@ -263,6 +261,8 @@ class Worker:
             at = holding.positions[shard]
             span = Span(shard, at, at, holding.counted[shard], now_us)
             async with self._history.flush(holding.lease, span) as flush:
+                if await follow(holding, flush):
+                    verdict = holding.detector.tick(now_us)
                 await find(flush, holding.tags, verdict)
                 await flush.settle({})
             _count(verdict)
