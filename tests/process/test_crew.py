@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from psycopg import AsyncConnection
 from structlog.testing import capture_logs
 from virtual_time import VirtualLoop, run
 
@@ -520,6 +521,27 @@ async def test_two_crews_share_over_a_real_database(postgres_url: str) -> None:
     assert plant.held("b") == {shard.name for shard in EIGHT[:4]}
     await plant.leave("b")
     assert {state.owner for state in await plant.leases.states("plant")} == {None}
+    await database.close()
+
+
+async def test_a_database_that_hangs_stops_the_workers_in_time_and_they_come_again(postgres_url: str) -> None:
+    database = Database(postgres_url, application="leases", connections_max=2)
+    await database.open()
+    plant = Plant(EIGHT[:3], CrewLimits(ttl_s=1.5, meet_s=0.5))
+    plant.leases = PostgresLeases(database)  # type: ignore[assignment]
+    plant.history.flush = lambda *_: _Nothing()  # type: ignore[method-assign]
+    await plant.join("a")
+    await asyncio.sleep(1.5)
+    assert len(plant.at_work) == 3
+    other = await AsyncConnection.connect(postgres_url)
+    async with other:
+        await other.execute("lock table lease")
+        await asyncio.sleep(2.5)
+        assert plant.at_work == []
+    async with asyncio.timeout(10):
+        while len(plant.at_work) < 3:  # noqa: ASYNC110  # a worker tells nobody
+            await asyncio.sleep(0.1)
+    await plant.leave("a")
     await database.close()
 
 
