@@ -112,6 +112,25 @@ async def test_going_back_subscribes_from_there(stream: KinesisStream, plant: Pl
     assert numbers(await take_all(stream, S0, 2, first.position)) == [1, 2]
 
 
+async def test_a_subscription_too_young_to_be_taken_over_is_polled_beside(
+    kinesis: FakeKinesis, stream: KinesisStream, plant: Plant, monkeypatch: pytest.MonkeyPatch
+):
+    kinesis.timing.resubscribe_s = 1.0
+    monkeypatch.setattr(fan_out, "YOUNG_S", 1.0)
+    await plant.records(0, 0, 0)
+    first, _, last = await stream.take(S0, 0, TAKE)
+    await stream.take(S0, last.position, TAKE)
+    began_s = time.monotonic()
+    assert numbers(await take_all(stream, S0, 2, first.position)) == [1, 2]
+    assert time.monotonic() - began_s < 0.8
+    await asyncio.sleep(1.5)
+    polls = kinesis.account.calls["GetRecords"]
+    assert polls >= 1
+    await plant.records(0)
+    assert numbers(await take_all(stream, S0, 1, last.position)) == [3]
+    assert kinesis.account.calls["GetRecords"] == polls
+
+
 async def test_the_shard_goes_from_one_worker_to_the_next(kinesis: FakeKinesis, stream: KinesisStream, plant: Plant):
     await plant.records(0)
     (entry,) = await stream.take(S0, 0, TAKE)
@@ -121,6 +140,13 @@ async def test_the_shard_goes_from_one_worker_to_the_next(kinesis: FakeKinesis, 
         await plant.records(0)
         assert numbers(await take_all(other, S0, 1, entry.position)) == [1]
         await other.close()
+
+
+async def test_a_shard_is_let_go_at_once_while_events_pour_in(kinesis: FakeKinesis, stream: KinesisStream):
+    kinesis.timing.idle_event_s = kinesis.timing.resubscribe_s = 0.0005
+    for _ in range(20):
+        await stream.take(S0, 0, TAKE)
+        await asyncio.wait_for(stream.drop(S0), 0.5)
 
 
 async def test_a_consumer_that_is_just_being_made_is_waited_for(

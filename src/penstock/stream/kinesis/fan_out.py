@@ -17,8 +17,10 @@ from penstock.telemetry import log
 
 RENEW_S: Final = 285.0
 """Kinesis ends a subscription after five minutes; we do so before, between two events."""
-AGAIN_S: Final = 1.0
-"""Between two subscriptions to one shard, at least: a new one cannot take over one that is younger than 5 s anyway."""
+AGAIN_S: Final = 0.2
+"""Between two subscriptions to one shard, at least: Kinesis takes five calls a second."""
+YOUNG_S: Final = 5.0
+"""A subscription that is younger cannot be taken over."""
 LIMITED_MAX: Final = 5
 """Tries to register where Kinesis says that there are too many consumers, or too many calls."""
 _DENIED: Final = frozenset({"AccessDeniedException", "AccessDenied", "LimitExceededException"})
@@ -109,15 +111,19 @@ class FanOut:
         try:
             events = await self._subscribe(arn, after)
         except ClientError as error:
-            if code_of(error) != "ResourceInUseException":  # the last one, perhaps another worker's, is too young
+            if code_of(error) != "ResourceInUseException":
                 raise
+            async with aclosing(self._meanwhile(after)) as polled:
+                async for chunk in polled:
+                    yield chunk
             return
         until_s = time.monotonic() + RENEW_S
         try:
             yield Chunk((), None, after, ended=False)
             pushed = aiter(events)
             while (left_s := until_s - time.monotonic()) > 0:
-                event = await asyncio.wait_for(anext(pushed, None), left_s)
+                async with asyncio.timeout(left_s):  # `wait_for` would at times swallow that we are cancelled
+                    event = await anext(pushed, None)
                 if event is None:
                     return
                 chunk = _chunk(event["SubscribeToShardEvent"], after)
@@ -130,6 +136,15 @@ class FanOut:
                 raise
         finally:
             events.close()
+
+    async def _meanwhile(self, after: int) -> AsyncGenerator[Chunk]:
+        """The last subscription, perhaps another worker's, is too young to be taken over: nobody waits for that."""
+        until_s = time.monotonic() + YOUNG_S
+        async with aclosing(self._poll.follow(after)) as polled:
+            async for chunk in polled:
+                yield chunk
+                if time.monotonic() >= until_s:
+                    return
 
     async def _subscribe(self, arn: str, after: int) -> Any:  # an event stream, made at run time
         pause_s = self._subscribed_s + AGAIN_S - time.monotonic()

@@ -21,6 +21,8 @@ IDLE_S: Final = 60.0
 """A reader that nobody took from for so long lets go of its buffer."""
 PATIENCE_S: Final = 2.0
 """How long a `take` waits, once, for a shard that is known or likely to have more."""
+STANDS_S: Final = 0.5
+"""How long, of that, for a connection that stands and has said nothing yet."""
 GRACE_S: Final = 1.0
 """Trouble that passes sooner is nobody's business."""
 BACKOFF_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.0)
@@ -96,6 +98,7 @@ class Reader:
         self._floor = self._tail = self._reached = self._given = after
         self._drained = self._told_end = False
         self._behind_ms: int | None = None
+        self._stands_s: float | None = None
         self._patient = True
         self._trouble: _Trouble | None = None
         self._failures = 0
@@ -144,9 +147,9 @@ class Reader:
     async def close(self) -> None:
         """Let go of the buffer; a later `take` begins anew."""
         task, self._task = self._task, None
-        if task is not None:
+        while task is not None and not task.done():
             task.cancel()
-            await asyncio.wait([task])
+            await asyncio.wait([task], timeout=1.0)
 
     # -- the buffer -------------------------------------------------------------------------------------------------
 
@@ -172,11 +175,17 @@ class Reader:
 
     async def _await_some(self) -> None:
         """At the beginning, and while more is known to lie there; but a shard that stalls makes wait only once."""
-        until_s = time.monotonic() + PATIENCE_S
+        began_s = time.monotonic()
         while not self._held and not self._drained and self._behind_ms != 0 and self._patient:
-            left_s = until_s - time.monotonic()
+            left_s = self._until_s(began_s) - time.monotonic()
             self._patient = left_s > 0 and not (self._trouble and time.monotonic() - self._trouble.since_s >= GRACE_S)
             await self._news.wait(min(max(left_s, 0.0), GRACE_S))
+
+    def _until_s(self, began_s: float) -> float:
+        until_s = began_s + PATIENCE_S
+        if self._stands_s is None or self._behind_ms is not None:
+            return until_s
+        return min(until_s, self._stands_s + STANDS_S)
 
     def _entries(self, readings_max: int) -> list[Entry]:
         entries: list[Entry] = []
@@ -234,7 +243,7 @@ class Reader:
                 self._bytes += held.size
                 self._tail = raw.position
         self._reached = max(self._reached, chunk.reached, self._tail)
-        self._drained = chunk.ended
+        self._drained, self._stands_s = chunk.ended, read_s
         self._behind_ms = self._behind_ms if chunk.behind_ms is None else chunk.behind_ms
         self._trouble, self._failures, self._patient = None, 0, self._patient or bool(chunk.records)
         self._news.tell()
