@@ -15,6 +15,7 @@ from penstock.cli import app
 from penstock.ingest.refusal import DETAIL
 from penstock.process.keep import UNFIT
 from penstock.process.validate import REASONS
+from penstock.serve.metrics import BOOKED
 from penstock.settings import Room, Settings
 
 HERE = Path(__file__).parent
@@ -81,6 +82,8 @@ def metrics() -> Iterator[tuple[str, str]]:
         if isinstance(one, MetricWrapperBase):
             described = next(iter(one.describe()))
             yield f"`{described.name}`", described.documentation
+    for name, meaning in BOOKED.items():
+        yield f"`{name}`", f"{meaning} Of the whole plant; said by what serves."
 
 
 def table(head: tuple[str, ...], rows: object) -> Iterator[str]:
