@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -18,6 +18,7 @@ from penstock.errors import PenstockError
 from penstock.model.access import Caller, Role
 from penstock.model.batch import Lane
 from penstock.process.worker import Worker
+from penstock.serve.counted import CountedTallies
 from penstock.serve.http import Serving, serve_app
 from penstock.serve.parts import ServeParts
 from penstock.settings import Settings
@@ -98,10 +99,11 @@ async def plant_on(url: str, *, latest: LatestCache | None = None) -> AsyncItera
     cache = latest or MemoryLatest()
     parts = ServeParts(
         database=database, stream=stream, latest=cache, keys=access, keyring=Keyring(access), clock=clock,
-        settings=settings, version="0.1.0",
+        settings=settings, version="0.1.0", tallies=CountedTallies(database, stream),
     )  # fmt: skip
     worker = local_worker(settings, stream, database, history)
     worker._clock = clock
+    worker._steps = replace(worker._steps, clock=clock)
     try:
         yield Plant(database, stream, cache, worker, clock, serve_app(parts), settings)
     finally:
