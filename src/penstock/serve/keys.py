@@ -62,8 +62,7 @@ async def revoke_key(desk: GivenDesk, caller: GivenCaller, key_id: PathName) -> 
     """Revoke a key, its links and its sessions (admin)."""
     require(caller, ADMINS)
     known = {key.key_id: key for key in await desk.parts.keys.keys() if _within(caller, key.sites)}
-    await desk.parts.keys.revoke(key_id if key_id in known else "", caller.name)
-    desk.parts.keyring.forget()
+    await desk.parts.keyring.revoke(key_id if key_id in known else "", caller.name)
     return next(_told(key) for key in await desk.parts.keys.keys() if key.key_id == key_id)
 
 

@@ -12,22 +12,23 @@ from botocore.exceptions import ClientError
 from penstock.errors import PenstockError, Unavailable
 from penstock.model.batch import Lane, ReadingBatch
 from penstock.model.shard import Unit
+from penstock.stream.batch_id import shared_batch_of
+from penstock.stream.batch_id import shared_batch_of
 from penstock.stream.kinesis.client import Kinesis
 from penstock.stream.kinesis.entries import DecodeForeign, entry_of
 from penstock.stream.kinesis.fan_out import Consumer, FanOut
-from penstock.stream.kinesis.feed import Chunk, Feed, Raw
-from penstock.stream.kinesis.poll import Poll, iterator_at
+from penstock.stream.kinesis.feed import Chunk, Feed
+from penstock.stream.kinesis.look import Look
+from penstock.stream.kinesis.poll import Poll
 from penstock.stream.kinesis.shards import Address, Lanes, Shards
 from penstock.stream.kinesis.take import BUFFER_BYTES, News, Reader
 from penstock.stream.kinesis.trouble import FOREIGN, THROTTLES, code_of
-from penstock.stream.port import Entry, Place, Receipt
+from penstock.stream.port import BatchRef, Entry, Place, Receipt
 from penstock.telemetry import log
 
 READY_S: Final = 2.0
 """How long it is believed that the streams can be written to."""
 WRITABLE: Final = frozenset({"ACTIVE", "UPDATING"})
-READ_S: Final = 3.0
-"""How long `read` tries against a shard that is busy."""
 
 
 class Appends(Protocol):
@@ -127,18 +128,20 @@ class KinesisStream:
 
     async def read(self, place: Place) -> Entry | None:
         """None for what was trimmed. Raises Unavailable; Unknown for a shard that never was."""
-        address = await self._shards.find(place.shard)
-        until_s = time.monotonic() + READ_S
-        while True:
-            try:
-                raw = await self._read(address, place.position)
-                return None if raw is None else entry_of(place.shard, raw, self._decode_foreign)
-            except FOREIGN as error:
-                if code_of(error) in {"ResourceNotFoundException", "InvalidArgumentException"}:
-                    return None
-                if code_of(error) not in THROTTLES or time.monotonic() > until_s:
-                    raise self._unavailable(error, "GetRecords", address.stream) from error
-            await asyncio.sleep(0.3)
+        entries = await self.between(place.shard, place.position - 1, place.position)
+        return entries[0] if entries else None
+
+    def batch(self, batch_id: str) -> BatchRef:
+        return BatchRef(*shared_batch_of(self.identity, batch_id))
+
+    async def between(self, shard: str, after: int, upto: int) -> Sequence[Entry]:
+        """Nothing of what was trimmed. Raises Unavailable; Unknown for a shard that never was."""
+        address = await self._shards.find(shard)
+        try:
+            raws = await Look(self._kinesis, address).between(after, upto)
+        except FOREIGN as error:
+            raise self._unavailable(error, "GetRecords", address.stream) from error
+        return [entry_of(shard, raw, self._decode_foreign) for raw in raws]
 
     async def ready(self) -> None:
         async with self._asking:
@@ -182,18 +185,6 @@ class KinesisStream:
         consumer = self._consumers.get(address.arn) or Consumer(kinesis, address.arn, self._taking.consumer)
         self._consumers[address.arn] = consumer
         return FanOut(kinesis, consumer, address, poll)
-
-    async def _read(self, address: Address, position: int) -> Raw | None:
-        """Kinesis may answer with nothing although there is more further on: so it is asked again."""
-        iterator: str | None = await iterator_at(self._kinesis, address, "AT_SEQUENCE_NUMBER", position)
-        while iterator is not None:
-            answer = await self._kinesis.api.get_records(ShardIterator=iterator, Limit=1)
-            for told in answer["Records"]:
-                raw = Raw.of(told)
-                if raw.position >= position:
-                    return raw if raw.position == position else None
-            iterator = answer.get("NextShardIterator") if answer["MillisBehindLatest"] else None
-        return None
 
     async def _check_writable(self, stream: str) -> None:
         try:
