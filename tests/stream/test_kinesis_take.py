@@ -424,6 +424,20 @@ async def test_read_finds_a_record_by_its_place_as_long_as_it_is_kept(
     assert await stream.read(Place(S0, position)) is None
 
 
+async def test_what_lies_between_two_positions_is_read_back_in_order(
+    kinesis: FakeKinesis, stream: KinesisStream, plant: Plant
+):
+    await plant.records(*[0] * 6)
+    at = [position for _, position in plant.put.values()]
+    kinesis.limits.answer_bytes_max, kinesis.faults.deliver_again = 500, 0.3
+    assert numbers(await stream.between(S0, at[1], at[4])) == [2, 3, 4]
+    assert numbers(await stream.between(S0, 0, at[0])) == [0]
+    assert numbers(await stream.between(S0, at[4], at[5] + 5)) == [5]
+    assert await stream.between(S0, at[5], at[5] + 5) == []
+    kinesis.faults.clock_offset_s = DAY_S + 60
+    assert await stream.between(S0, at[1], at[4]) == []
+
+
 async def test_ready_asks_seldom_and_says_when_the_stream_cannot_be_written(
     kinesis: FakeKinesis, client: Kinesis, stream: KinesisStream, monkeypatch: pytest.MonkeyPatch
 ):

@@ -13,7 +13,6 @@ from penstock.errors import PenstockError, Unavailable
 from penstock.model.batch import Lane, ReadingBatch
 from penstock.model.shard import Unit
 from penstock.stream.batch_id import shared_batch_of
-from penstock.stream.batch_id import shared_batch_of
 from penstock.stream.kinesis.client import Kinesis
 from penstock.stream.kinesis.entries import DecodeForeign, entry_of
 from penstock.stream.kinesis.fan_out import Consumer, FanOut
