@@ -410,6 +410,20 @@ async def test_a_worker_is_not_blamed_for_the_database() -> None:
 
 
 @in_virtual_time
+async def test_a_worker_that_is_fenced_is_counted_and_its_unit_goes_on_elsewhere() -> None:
+    plant = Plant([Shard("1")])
+    await plant.join("a")
+    await asyncio.sleep(TTL_S)
+    before = events()["fenced"]
+    await plant.history.claim("plant", ["1"], "thief")
+    with capture_logs():
+        await asyncio.sleep(2.5 * TTL_S)
+    assert events()["fenced"] == before + 1
+    assert plant.unfair() == []
+    await plant.end()
+
+
+@in_virtual_time
 async def test_a_worker_that_will_not_stop_is_cancelled_in_time() -> None:
     plant = Plant()
     await plant.join("a")

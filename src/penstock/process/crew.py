@@ -254,6 +254,8 @@ class Crew:
         left = None if task.cancelled() else task.result()
         if left is not None and left.ending is Ending.ENDED:
             await self._end(job, left)
+        if left is not None and left.ending is Ending.FENCED:
+            LEASE_EVENTS.labels("fenced").inc()
         if not job.lost:
             await self._outlive("release", lambda: self._in_time(self._leases.release(job.claim.lease)))
         del self._jobs[job.name]
