@@ -8,6 +8,7 @@ acknowledged must be stored once, none too late for its tag, and the books must 
 that commit their rows first and the checkpoint afterwards, without looking for what is there: it must store twice.
 """
 
+import asyncio
 import json
 import random
 import sys
@@ -19,6 +20,9 @@ from pathlib import Path
 
 from fleet import Fleet, Service, kinesis_client
 from load import Sender
+
+from penstock.store.postgres import Database
+from penstock.store.tally import Tally
 
 WORKERS = 3
 SENDERS = 4
@@ -116,12 +120,17 @@ def judged(fleet: Fleet, senders: list[Sender]) -> dict[str, object]:
 
 
 def unaccounted(fleet: Fleet) -> int:
-    """What producers counted against what became of it; see `penstock balance`."""
-    ((left,),) = fleet.ask(
-        "select (select sum(greatest(put, seen)) from produced)"
-        " - (select sum(stored + duplicate + conflict + quarantined + moved) from shard)"
-    )
-    return int(left)
+    """As `penstock balance` tells it."""
+    return asyncio.run(_books(fleet.store_url))
+
+
+async def _books(url: str) -> int:
+    database = Database(url, application="proof", connections_max=2)
+    await database.open()
+    try:
+        return (await Tally(database).whole()).unaccounted
+    finally:
+        await database.close()
 
 
 def main() -> None:

@@ -19,8 +19,11 @@ class Arrived(NamedTuple):
     arrivals: Arrivals
 
 
-def arrived(entries: Sequence[Entry], seen: Mapping[tuple[UUID, int], int]) -> Arrived:
-    """Sort out entries that a producer put again because it had no answer: their count is not above what was seen."""
+def arrived(entries: Sequence[Entry], seen: Mapping[tuple[UUID, int], int], own_belt: int = 0) -> Arrived:
+    """Sort out entries that a producer put again because it had no answer: their count is not above what was seen.
+
+    *own_belt*: under which foreign readings are added up; no two units have the same.
+    """
     fresh: list[Entry] = []
     counted: Seen = {}
     by_minute: Seen = {}
@@ -29,7 +32,7 @@ def arrived(entries: Sequence[Entry], seen: Mapping[tuple[UUID, int], int]) -> A
     for entry in entries:
         producer = FOREIGN if entry.origin is None else entry.origin.producer
         if entry.origin is None:
-            counted[FOREIGN, 0] = counted.get((FOREIGN, 0), 0) + readings_of(entry)
+            counted[FOREIGN, own_belt] = counted.get((FOREIGN, own_belt), 0) + readings_of(entry)
         else:
             belt = producer, entry.origin.belt
             if entry.origin.counted <= counted.get(belt, seen.get(belt, 0)):

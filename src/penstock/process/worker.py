@@ -181,8 +181,8 @@ class Worker:
     async def commit(self, holding: Holding, shard: str, entries: Sequence[Entry]) -> None:
         """Store entries and all that follows from them in one transaction; then, and only then, learn from them."""
         began_us = self._clock.now_us()
-        fresh, arrivals = arrived(entries, holding.seen)
-        span = _span(holding, shard, entries, sum(map(readings_of, fresh)))
+        fresh, arrivals = arrived(entries, holding.seen, self._unit.belts[0])
+        span = _span(holding, shard, entries)
         plan = None
         async with self._history.flush(holding.lease, span) as flush:
             if fresh:
@@ -197,9 +197,9 @@ class Worker:
 
     async def _give_up(self, holding: Holding, shard: str, entry: Entry) -> None:
         """Nothing can be done with this entry: keep it for a person, and let those behind it pass."""
-        fresh, arrivals = arrived([entry], holding.seen)
+        fresh, arrivals = arrived([entry], holding.seen, self._unit.belts[0])
         held = [one for each in fresh for one in whole(each)]
-        span = _span(holding, shard, [entry], len(held))
+        span = _span(holding, shard, [entry])
         async with self._history.flush(holding.lease, span) as flush:
             await flush.keep(held, [], NO_REPEATS)
             minute = entry.received_us // MINUTE_US * MINUTE_US
@@ -273,11 +273,10 @@ class Worker:
         await self._snapshots.save(holding.lease, holding.positions, holding.detector.snapshot())
 
 
-def _span(holding: Holding, shard: str, entries: Sequence[Entry], readings: int) -> Span:
-    """What a flush of *entries* commits; where the stream does not count, we do."""
+def _span(holding: Holding, shard: str, entries: Sequence[Entry]) -> Span:
+    """What a flush of *entries* commits."""
     last = entries[-1]
-    counted = last.counted or holding.counted[shard] + readings
-    return Span(shard, holding.positions[shard], last.position, counted, entries[0].received_us)
+    return Span(shard, holding.positions[shard], last.position, last.counted, entries[0].received_us)
 
 
 def _urgent(entry: Entry) -> bool:
