@@ -4,35 +4,55 @@ from pathlib import Path
 
 import pytest
 
-from penstock.compose.adapters import open_cache, open_stream, url_of_store
+from penstock.compose.adapters import open_local, opened_stream, url_of_store
+from penstock.compose.caches import door_caches, serve_caches
+from penstock.door.limit import Limiter
+from penstock.door.redis import RedisLimiter
 from penstock.errors import Misconfigured, Unavailable
 from penstock.settings import read_settings
 from penstock.store.latest import MemoryLatest
-from penstock.store.redis import RedisLatest
 from penstock.stream.log import LogStream
 from penstock.stream.memory import MemoryStream
 
 
 async def test_streams(tmp_path: Path) -> None:
-    assert isinstance(open_stream(read_settings(stream={"url": "memory:"}), writable=True), MemoryStream)
-    log = open_stream(read_settings(data=tmp_path), writable=True)
+    assert isinstance(open_local(read_settings(stream={"url": "memory:"}), writable=True), MemoryStream)
+    log = open_local(read_settings(data=tmp_path), writable=True)
     assert isinstance(log, LogStream)
     assert (tmp_path / "stream" / "log.db").exists()
     await log.close()
 
 
 async def test_caches() -> None:
-    assert isinstance(open_cache(read_settings()), MemoryLatest)
-    redis = open_cache(read_settings(cache={"url": "redis://127.0.0.1:1"}))
-    assert isinstance(redis, RedisLatest)
-    await redis.close()
+    async with serve_caches(read_settings()) as caches, door_caches(read_settings()) as door:
+        assert isinstance(caches.latest, MemoryLatest)
+        assert isinstance(door.limiter, Limiter)
 
 
-@pytest.mark.parametrize("room", ["stream", "cache"])
-def test_an_unknown_adapter_is_named(room: str) -> None:
-    settings = read_settings(**{room: {"url": "kafka://x"}})
-    with pytest.raises(Misconfigured, match=f"{room}.url.*kafka.*use "):
-        open_stream(settings, writable=True) if room == "stream" else open_cache(settings)
+async def test_a_redis_that_is_away_stops_no_door() -> None:
+    async with door_caches(read_settings(cache={"url": "redis://127.0.0.1:1"})) as door:
+        assert isinstance(door.limiter, RedisLimiter)
+        assert (await door.limiter.take("someone")) is not None
+
+
+async def test_an_unknown_adapter_is_named() -> None:
+    settings = read_settings(stream={"url": "kafka://x"}, cache={"url": "kafka://x"})
+    for opening in (opened_stream(settings, writable=True), door_caches(settings), serve_caches(settings)):
+        with pytest.raises(Misconfigured, match=r"(stream|cache)\.url.*kafka.*use "):
+            await opening.__aenter__()
+
+
+@pytest.mark.parametrize(
+    ("stream", "named"),
+    [
+        ({"url": "kinesis://"}, "stream.url: names no stream"),
+        ({"url": "kinesis://one", "critical": "one"}, "stream.critical: is the same stream"),
+        ({"url": "kinesis://one", "region": "eu-central-1", "endpoint": "nowhere"}, "stream.endpoint"),
+    ],
+)
+async def test_a_stream_that_cannot_be_is_named(stream: dict[str, str], named: str) -> None:
+    with pytest.raises(Misconfigured, match=named):
+        await opened_stream(read_settings(stream=stream), writable=True).__aenter__()
 
 
 def test_the_embedded_database_is_found_by_the_note_of_who_runs_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from penstock.ingest.foreign import decode_foreign
 from penstock.settings import Settings
 from penstock.store.postgres import Database
 from penstock.store.producers import Producers
-from penstock.stream.kinesis.client import KinesisSettings, open_client
+from penstock.stream.kinesis.client import Kinesis, KinesisSettings, StreamFacts, open_client
 from penstock.stream.kinesis.put import Producer, PutLimits
 from penstock.stream.kinesis.shards import Lanes
 from penstock.stream.kinesis.stream import KinesisStream, Taking
@@ -38,7 +38,7 @@ async def open_kinesis(settings: Settings, *, puts: bool) -> Shared:
     kinesis = await open_client(asked)
     try:
         main = await kinesis.describe(asked.name)
-        lanes = Lanes(main, await kinesis.describe(asked.critical) if asked.critical else None)
+        lanes = Lanes(main, await _critical(kinesis, asked.critical) if asked.critical else None)
         if puts:
             for name in sorted(set(asked.streams.values())):
                 await kinesis.check_put(name)
@@ -54,9 +54,17 @@ async def open_kinesis(settings: Settings, *, puts: bool) -> Shared:
         critical_created_ms=lanes.critical and lanes.critical.created_ms,
     )
     fan_out = settings.stream.fan_out
-    taking = Taking(consumer=fan_out, pushing=await open_client(asked) if fan_out else None)
+    taking = Taking(consumer=fan_out, pushing=await open_client(_pushing(asked)) if fan_out else None)
     stream = KinesisStream(kinesis, lanes, producer, decode_foreign, taking)
     return Shared(stream, producer, main.retention_hours)
+
+
+async def _critical(kinesis: Kinesis, name: str) -> StreamFacts:
+    try:
+        return await kinesis.describe(name)
+    except Misconfigured as error:
+        setting = "stream.critical" if error.setting == "stream.url" else error.setting
+        raise Misconfigured(setting, error.why, error.mend) from error
 
 
 async def publish(database: Database, shared: Shared, stop: asyncio.Event) -> None:
@@ -90,6 +98,11 @@ def _asked(settings: Settings) -> KinesisSettings:
     if stream.critical == name:
         raise Misconfigured("stream.critical", "is the same stream", "name another one, or none")
     return KinesisSettings(name, stream.critical, stream.region, stream.endpoint)
+
+
+def _pushing(asked: KinesisSettings) -> KinesisSettings:
+    """A subscription holds a connection for minutes, on which something comes every five seconds."""
+    return asked._replace(connections_max=1_024, read_timeout_s=15.0)
 
 
 def _limits(settings: Settings) -> PutLimits:

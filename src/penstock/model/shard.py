@@ -44,7 +44,7 @@ class Unit(NamedTuple):
             for shard in self.shards
             for lane, first in ((Lane.BULK, 0), (Lane.CRITICAL, SLICES))
             if shard.lane in {None, lane}
-            for number in shard.slices or range(SLICES)
+            for number in (range(SLICES) if shard.slices is None else shard.slices)
         )
 
     def owns(self, path: str, *, critical: bool) -> bool:

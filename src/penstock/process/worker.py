@@ -75,6 +75,7 @@ class Worker:
         self._recall = Recall(unit, stream, history, snapshots, detector, limits.flush_readings_max)
         self._steps = Steps(validate, limits, clock, stream.append)
         self._limits, self._clock = limits, clock
+        self._own_belt = min(unit.belts, default=0)
         self._ticked_us = self._saved_us = 0
         self._gathered: dict[str, list[Entry]] = {}
         self._drained: set[str] = set()
@@ -181,7 +182,7 @@ class Worker:
     async def commit(self, holding: Holding, shard: str, entries: Sequence[Entry]) -> None:
         """Store entries and all that follows from them in one transaction; then, and only then, learn from them."""
         began_us = self._clock.now_us()
-        fresh, arrivals = arrived(entries, holding.seen, self._unit.belts[0])
+        fresh, arrivals = arrived(entries, holding.seen, self._own_belt)
         span = _span(holding, shard, entries)
         plan = None
         async with self._history.flush(holding.lease, span) as flush:
@@ -197,7 +198,7 @@ class Worker:
 
     async def _give_up(self, holding: Holding, shard: str, entry: Entry) -> None:
         """Nothing can be done with this entry: keep it for a person, and let those behind it pass."""
-        fresh, arrivals = arrived([entry], holding.seen, self._unit.belts[0])
+        fresh, arrivals = arrived([entry], holding.seen, self._own_belt)
         held = [one for each in fresh for one in whole(each)]
         span = _span(holding, shard, [entry])
         async with self._history.flush(holding.lease, span) as flush:
