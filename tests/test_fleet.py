@@ -1,4 +1,4 @@
-"""A reading's whole way over a shared stream: doors and workers of this process around a fake Kinesis and PostgreSQL."""
+"""A reading's whole way over a shared stream: doors and workers of this process, a fake Kinesis, a real PostgreSQL."""
 
 import asyncio
 import json
@@ -121,7 +121,7 @@ async def test_every_reading_is_accounted_for_traced_and_shown(fleet: Fleet) -> 
     assert sorted(item["index"] for item in traced["items"]) == list(range(100))
     assert {item["fate"] for item in traced["items"]} <= {"stored", "duplicate"}
     async with asyncio.timeout(10):
-        while not (latest := (await page.get("/v1/latest", tag="a/b/t7"))["items"]):
+        while not (latest := (await page.get("/v1/latest", tag="a/b/t7"))["items"]):  # noqa: ASYNC110  # another process's
             await asyncio.sleep(0.1)
     assert latest[0]["value"] == 7 / 8
     await end()
