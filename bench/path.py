@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path += [str(Path(__file__).parents[1] / name) for name in ("proofs", "tests")]
 
-from fleet import Fleet  # noqa: E402
-from whole import Plant  # noqa: E402
+from fleet import Fleet
+from whole import Plant
 
-from penstock.bench import Load, Run, percentiles, send  # noqa: E402
+from penstock.bench import Load, Run, percentiles, send
 
 DELAYS = ["--put-latency-s", "0.015", "--get-latency-s", "0.010", "--push-latency-s", "0.030"]
 CRITICAL_TAGS = 50

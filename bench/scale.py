@@ -11,34 +11,35 @@ import signal
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 sys.path += [str(Path(__file__).parents[1] / name) for name in ("proofs", "tests")]
 
-from fleet import REGION, Fleet, Service  # noqa: E402
-from put import REQUEST_READINGS, endless, plant_requests  # noqa: E402
+from fleet import REGION, Fleet, Service
+from put import REQUEST_READINGS, endless, plant_requests
 
-from penstock.bench import cpu_s  # noqa: E402
-from penstock.clock import SystemClock  # noqa: E402
-from penstock.model.batch import Lane  # noqa: E402
-from penstock.store.postgres import Database  # noqa: E402
-from penstock.store.producers import Producers  # noqa: E402
-from penstock.stream.kinesis.client import KinesisSettings, open_client  # noqa: E402
-from penstock.stream.kinesis.put import Producer, PutLimits  # noqa: E402
-from penstock.stream.kinesis.shards import Lanes  # noqa: E402
+from penstock.bench import cpu_s
+from penstock.clock import SystemClock
+from penstock.model.batch import Lane
+from penstock.store.postgres import Database
+from penstock.store.producers import Producers
+from penstock.stream.kinesis.client import KinesisSettings, open_client
+from penstock.stream.kinesis.put import Producer, PutLimits
+from penstock.stream.kinesis.shards import Lanes
 
 SHARDS = 8
 WORKERS = (1, 2, 4)
 
 
-async def fill(fleet: Fleet, readings: int) -> None:
-    """Put everything before anybody takes, in records as full as a plant of 10,000 tags at 10 Hz makes them."""
+async def fill(fleet: Fleet, readings: int, *, after: int = 0) -> None:
+    """Put *readings* of a plant of 10,000 tags at 10 Hz, *after* so many, in records as full as it makes them."""
     os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
     settings = KinesisSettings("plant", region=REGION, endpoint=f"http://127.0.0.1:{fleet.kinesis_port}")
     async with await open_client(settings) as client:
         lanes = Lanes(await client.describe("plant"))
         producer = Producer(client, settings.streams, lanes.identity, PutLimits(linger_s=0.05), SystemClock())
-        source = endless(plant_requests())
+        source = islice(endless(plant_requests()), after // REQUEST_READINGS, None)
         for _ in range(readings // REQUEST_READINGS // 10):
             now_us = time.time_ns() // 1_000
             await asyncio.gather(*(producer.append({Lane.BULK: next(source)}, now_us) for _ in range(10)))
@@ -95,12 +96,12 @@ def measured(folder: Path, workers: int, readings: int) -> dict[str, float]:
         fleet.drained()
         for service in services:
             service.signal(signal.SIGSTOP)
-        asyncio.run(fill(fleet, readings))
+        asyncio.run(fill(fleet, readings, after=20_000))
         return drain(fleet, services, readings)
 
 
 def main() -> None:
-    readings = int(sys.argv[1]) if len(sys.argv) > 1 else 500_000
+    readings = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     base = 0.0
     for workers in WORKERS:
         with tempfile.TemporaryDirectory() as folder:

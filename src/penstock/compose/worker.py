@@ -88,9 +88,10 @@ async def _work_alone(settings: Settings, stream: Stream, database: Database, st
 async def _work_in_crew(settings: Settings, shared: Shared, database: Database, stop: asyncio.Event) -> None:
     """One of many: whichever units are our share. Readings sent on are counted like any others."""
     owner = f"{gethostname()} {getpid()} {uuid4().hex[:6]}"
+    beating = Database(database.url, application="leases", connections_max=2)  # a beat waits for nobody's connection
     crew = Crew(
         stream=shared.stream,
-        leases=PostgresLeases(database),
+        leases=PostgresLeases(beating),
         worker=partial(_OnUnit, settings, shared, database),
         owner=owner,
         limits=CrewLimits(ttl_s=settings.work.lease_s, stuck_s=settings.work.stuck_s, retention_h=shared.retention_h),
@@ -99,8 +100,12 @@ async def _work_in_crew(settings: Settings, shared: Shared, database: Database, 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(publish(database, shared, left))
         tasks.create_task(_fold(database, shared.stream.identity, left))
-        await crew.run(stop)
-        left.set()
+        try:
+            await beating.open()
+            await crew.run(stop)
+        finally:
+            left.set()
+            await beating.close()
 
 
 class _OnUnit:

@@ -1,5 +1,6 @@
 """Begin where the last holder stopped: load what is known, let the detectors catch up."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -35,6 +36,8 @@ class Recall:
     snapshots: Snapshots
     detector: Callable[[TagTable], Detector[Any]]
     readings_max: int
+    progressed: Callable[[], None] = lambda: None
+    """Told of every step: a long replay is not a worker that is stuck."""
 
     async def __call__(self, lease: Lease) -> Holding:
         """Whoever held the lease before is fenced already: what is read here does not change under us."""
@@ -92,8 +95,10 @@ class Recall:
             entries = await self._entries(shard, lo, flush, 1 if missing else PATIENCE)
             missing += flush.readings - sum(map(readings_of, entries))
             if entries:
+                await asyncio.sleep(0)  # hundreds of flushes may be at hand; heartbeats must not wait for all of them
                 self._relearn(holding, entries, unstored)
                 holding.received_us[shard] = entries[-1].received_us
+            self.progressed()
             lo = flush.position
         if missing:
             log.warning(

@@ -72,7 +72,7 @@ class Worker:
         """*claim* takes the unit's lease, again and again; Fenced when it has passed to another for good."""
         self._unit, self._claim = unit, claim
         self._stream, self._history, self._snapshots = stream, history, snapshots
-        self._recall = Recall(unit, stream, history, snapshots, detector, limits.flush_readings_max)
+        self._recall = Recall(unit, stream, history, snapshots, detector, limits.flush_readings_max, self._progressed)
         self._steps = Steps(validate, limits, clock, stream.append)
         self._limits, self._clock = limits, clock
         self._own_belt = min(unit.belts, default=0)
@@ -82,6 +82,9 @@ class Worker:
         self._blame = Blame()
         self.progress = 0
         """Grows with every commit, and with every look that found nothing to commit."""
+
+    def _progressed(self) -> None:
+        self.progress += 1
 
     async def run(self, stop: asyncio.Event) -> Left:
         """Work until *stop*. Whatever fails, start again from what the store has; errors are ours to outlive."""
