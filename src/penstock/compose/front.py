@@ -80,7 +80,7 @@ class _Behind:
 
     @property
     def pulse(self) -> Pulse:
-        return Pulse(self.opened.stream, self.opened.tallies(self.database))
+        return Pulse(self.database, self.opened.stream, self.opened.tallies(self.database))
 
 
 @asynccontextmanager

@@ -23,7 +23,7 @@ async def health(settings: Settings, opened: Opened, database: Database) -> Asyn
         yield
         return
     door = settings.door.model_copy(update={"port": settings.work.port})
-    pulse = Pulse(opened.stream, opened.tallies(database))
+    pulse = Pulse(database, opened.stream, opened.tallies(database))
     probes = Probes({"/readyz": pulse.failing})
     host = server(Door({}, probes, Keyring(Access(database)), Limiter(door.rate, door.burst)), door, settings.data)
     with listen(door) as listening:

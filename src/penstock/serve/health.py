@@ -7,6 +7,8 @@ from typing import Final
 
 from penstock.errors import Unavailable
 from penstock.serve.tallies import Tallies
+from penstock.store.postgres import Database
+from penstock.store.watch import check_writable
 from penstock.stream.port import Stream
 
 ANSWER_S: Final = 2.0
@@ -18,8 +20,8 @@ STALLED_S: Final = 10.0
 class Pulse:
     """Asks the parts of the path how they are."""
 
-    def __init__(self, stream: Stream, tallies: Tallies) -> None:
-        self._stream, self._tallies = stream, tallies
+    def __init__(self, database: Database, stream: Stream, tallies: Tallies) -> None:
+        self._database, self._stream, self._tallies = database, stream, tallies
         self._moved_s = time.monotonic()
         self._seen: dict[str, int] = {}
         self._lagged = False
@@ -38,6 +40,7 @@ class Pulse:
         return stream | store | stalled
 
     async def _look(self) -> None:
+        await check_writable(self._database)
         tallies = await self._tallies.shards()
         seen = {tally.books.shard: tally.books.position for tally in tallies}
         now_s = time.monotonic()

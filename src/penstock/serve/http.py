@@ -50,7 +50,7 @@ class Serving:
 def serve_app(parts: ServeParts) -> Serving:
     """Everything that is read and managed over HTTP. Callers are put into the scope by the door in front."""
     desk = Desk(parts)
-    pulse = Pulse(parts.stream, parts.tallies)
+    pulse = Pulse(parts.database, parts.stream, parts.tallies)
     following = Following(parts.database, parts.latest, parts.window, parts.feed, parts.clock)
     live = Live(parts.database, parts.tallies, following, pulse)
     given: dict[str, Any] = {

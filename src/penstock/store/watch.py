@@ -1,4 +1,4 @@
-"""What the writing door watches in the store: whether places are committed, and which tags are critical."""
+"""What is watched in the store: whether it can be written, whether places are committed, which tags are critical."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,6 +11,14 @@ from penstock.store.sql import statements
 
 COMMITTED_POLL_S: Final = 0.02
 CRITICAL_POLL_S: Final = 1.0
+
+
+async def check_writable(database: Database) -> None:
+    """Raises Unavailable when nothing can be stored: the database is away, or for reading only, as a replica is."""
+    async with database.connection() as connection:
+        row = await (await connection.execute(statements("watch")["read_only"])).fetchone()
+    if row != ("off",):
+        raise Unavailable("the database is for reading only")
 
 
 class Committed:
