@@ -465,7 +465,7 @@ def command(emulator: str, port: int) -> list[str]:
         return [sys.executable, "-m", "kinesis_fake", *flags, "--delete-s", "0.05"]
     program = os.environ.get(PROGRAMS[emulator])
     if not program:
-        pytest.skip(f"{emulator} is not installed: {PROGRAMS[emulator]} does not say where it is")
+        pytest.skip(f"this machine has no {emulator} ({PROGRAMS[emulator]} says where it is)")
     if emulator == "moto":
         return [program, "-H", "127.0.0.1", "-p", str(port)]
     options = "{createStreamMs: 50, deleteStreamMs: 50, updateStreamMs: 300, shardLimit: 1000}"
