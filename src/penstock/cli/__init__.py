@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from penstock import __version__
-from penstock.cli import care, files, fleet, look, manage, run
+from penstock.cli import care, files, fleet, look, manage, plan, run
 
 app = typer.Typer(
     name="penstock",
@@ -40,6 +40,7 @@ app.command(rich_help_panel=CARE)(care.doctor)
 app.command(rich_help_panel=CARE)(care.backup)
 app.command(rich_help_panel=CARE)(care.restore)
 app.command(rich_help_panel=CARE)(care.bench)
+app.command(rich_help_panel=CARE)(plan.plan)
 
 
 def _version(wanted: bool) -> None:

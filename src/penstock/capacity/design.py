@@ -1,0 +1,154 @@
+"""The choices behind a deployment: five profiles, and what a first afternoon would have made of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+from penstock.capacity.demand import Demand
+from penstock.errors import Misconfigured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """What somebody chose; sizes follow from it and the demand, the bill from the sizes."""
+
+    region: str
+    zones: int = 2
+    database: Literal["aurora", "rds"] = "rds"
+    copies: int = 2
+    """Of the database, in as many zones."""
+    acus_min: float = 0.5
+    acus_max: float = 256.0
+    """Aurora Serverless v2 ends there."""
+    balancer: Literal["alb", "nlb"] = "alb"
+    gateway: Literal["all", "readers", "none"] = "none"
+    """Whose requests go through API Gateway."""
+    critical_stream: bool = False
+    """A stream of its own for the critical lane."""
+    fan_out: bool = False
+    shards_min: int = 2
+    tasks_min: int = 2
+    """Of each of ingest, work and serve."""
+    redis_nodes: int = 2
+    nat_gateways: int = 0
+    endpoints: int = 4
+    """Interface endpoints beside Kinesis': Secrets Manager, ECR twice, Logs; the S3 gateway costs nothing."""
+    kinesis_endpoint: bool = True
+    """Otherwise the stream is reached through a NAT gateway."""
+    alarms: int = 20
+    dashboards: int = 0
+    waf_rules: int = 3
+    keys: int = 5
+    secrets: int = 4
+    efs_gb: float = 0.0
+    traced: bool = False
+
+    batched: bool = True
+    """Senders put many readings into a request; otherwise one."""
+    compressed: bool = True
+    """Senders compress their requests."""
+    aggregated: bool = True
+    """Many readings share a record; otherwise each is one."""
+    flushed: bool = True
+    """Thousands of readings are one commit; otherwise each is one."""
+    packed: bool = True
+    """Readings lie in PostgreSQL as packs of one tag; otherwise each is a row."""
+    hot_days: float = 7.0
+    """Readings stay in PostgreSQL; then only the archive has them."""
+    critical_days: float = 90.0
+    """Likewise critical ones."""
+    minute_days: float = 30.0
+    """Likewise the rollups by the minute; those by the hour stay as long as the retention."""
+    bulk_days: float = 90.0
+    """Readings that are not critical stay in the archive."""
+    parquet: bool = True
+    """The archive is Parquet; otherwise JSON."""
+    deep_after_days: float = 30.0
+    """Then critical readings move from S3 Standard to Deep Archive; infinite: never."""
+    object_readings: float | None = None
+    """Of an object in the archive; as the archive seals them by default."""
+    snapshots_a_year: float = 0.0
+    """Copies of the database that AWS Backup keeps for the whole retention, beside the backups of the last 7 days."""
+    log_bytes: float = 0.0
+    """Logged of every reading."""
+    metric_a_tag: bool = False
+    """A CloudWatch metric for every tag."""
+
+
+NEVER: Final = float("inf")
+
+PROFILES: Final[Mapping[str, Design]] = {
+    "tokyo": Design(region="ap-northeast-1", copies=1, gateway="all", nat_gateways=1, kinesis_endpoint=False),
+    "london": Design(region="eu-west-2"),
+    "montreal": Design(
+        region="ca-central-1", database="aurora", acus_max=1.0, balancer="nlb", gateway="all", tasks_min=1,
+        nat_gateways=1, endpoints=0, kinesis_endpoint=False, alarms=10, waf_rules=2,
+    ),
+    "virginia": Design(
+        region="us-east-1", database="aurora", gateway="readers", critical_stream=True, shards_min=3,
+        endpoints=5, alarms=30, dashboards=1, efs_gb=1.0, traced=True, snapshots_a_year=4.0,
+    ),
+    "frankfurt": Design(region="eu-central-1", snapshots_a_year=4.0),
+}  # fmt: skip
+"""The rows of the five reference deployments that a bill can tell apart. Tokyo and montreal reach Kinesis by NAT."""
+
+NAIVE: Final[Mapping[str, Any]] = {
+    "gateway": "all",
+    "critical_stream": False,
+    "fan_out": True,
+    "batched": False,
+    "compressed": False,
+    "aggregated": False,
+    "flushed": False,
+    "packed": False,
+    "hot_days": 90.0,
+    "parquet": False,
+    "deep_after_days": NEVER,
+    "object_readings": 500.0,
+    "snapshots_a_year": 0.0,
+    "log_bytes": 200.0,
+    "metric_a_tag": True,
+    "waf_rules": 0,
+    "nat_gateways": 2,
+    "endpoints": 0,
+    "kinesis_endpoint": False,
+}
+"""One request, one record, one commit, one row, one log line a reading; JSON in S3 Standard; a metric for every tag."""
+
+CHOICES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "one API Gateway request a reading": {"gateway": "all", "batched": False},
+    "one Kinesis record a reading": {"aggregated": False},
+    "one commit a reading": {"flushed": False},
+    "one row a reading, by text": {"packed": False},
+    "an S3 object for every 500 readings": {"object_readings": 500.0},
+    "JSON in S3 Standard": {"parquet": False, "deep_after_days": NEVER},
+    "critical readings stay in S3 Standard": {"deep_after_days": NEVER},
+    "90 days hot in PostgreSQL": {"hot_days": 90.0},
+    "a log line of 200 bytes a reading": {"log_bytes": 200.0},
+    "a CloudWatch metric for every tag": {"metric_a_tag": True},
+    "requests that are not compressed": {"compressed": False},
+    "NAT gateways instead of endpoints": {"nat_gateways": 2, "endpoints": 0, "kinesis_endpoint": False},
+    "a database snapshot every day": {"snapshots_a_year": 365.25},
+    "enhanced fan-out": {"fan_out": True},
+    "polling": {"fan_out": False},
+}
+"""What the plan tries one by one on its own design, to say what moves the bill."""
+
+
+def design_of(profile: str | None, demand: Demand) -> Design:
+    """A profile's choices; without one, montreal's for a small plant and virginia's for another."""
+    name = profile or recommended(demand)
+    try:
+        return PROFILES[name]
+    except KeyError:
+        raise Misconfigured("profile", f"there is no {name!r}", f"take one of {', '.join(PROFILES)}") from None
+
+
+def recommended(demand: Demand) -> str:
+    """The profile that a plant of this size wants, wherever it stands."""
+    return "montreal" if demand.small else "virginia"
+
+
+def naive(design: Design) -> Design:
+    """The same place and promises, built as one builds the first time."""
+    return replace(design, **NAIVE)
