@@ -1,26 +1,51 @@
-"""Every proof, the long form: `python3 run.py prove`; one, as long as you like: `python3 run.py prove p2 1000`."""
+"""Every proof long: `python3 run.py prove`; all short ones: `prove short`; one, so long: `prove p2 1000`."""
 
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).parent
-LONG = {"p2": ("p2_kills.py", "100"), "p4": ("p4_schedules.py", "10000"), "p12": ("p12_inputs.py", "1000000")}
+
+
+class Proof(NamedTuple):
+    """A file, and the sizes it is run at."""
+
+    file: str
+    long: str
+    short: str
+
+
+PROOFS = {
+    "p2": Proof("p2_kills.py", "100", "3"),
+    "p4": Proof("p4_schedules.py", "10000", "500"),
+    "p5": Proof("p5_resharding.py", "300", "15"),
+    "p6": Proof("p6_partial_puts.py", "120", "8"),
+    "p8": Proof("p8_database.py", "20", "5"),
+    "p9": Proof("p9_redis.py", "60", "5"),
+    "p12": Proof("p12_inputs.py", "1000000", "20000"),
+}
 
 
 def main(words: list[str]) -> int:
-    chosen = [words[0]] if words else list(LONG)
-    if unknown := set(chosen) - LONG.keys():
-        sys.exit(f"no proof is called {', '.join(unknown)}; there are {', '.join(LONG)}")
-    failed = [name for name in chosen if run(name, words[1:])]
-    print(f"{len(chosen) - len(failed)} passed, {len(failed)} failed")
+    short = words[:1] == ["short"]
+    words = words[short:]
+    chosen = [words[0]] if words else list(PROOFS)
+    if unknown := set(chosen) - PROOFS.keys():
+        sys.exit(f"no proof is called {', '.join(unknown)}; there are {', '.join(PROOFS)}")
+    failed = [name for name in chosen if run(PROOFS[name], words[1:], short=short)]
+    print(f"{len(chosen) - len(failed)} passed, {len(failed)} failed: {', '.join(failed) or 'none'}")
     return 1 if failed else 0
 
 
-def run(name: str, size: list[str]) -> int:
-    file, long = LONG[name]
-    print(f"{name}: {file} {' '.join(size) or long}", flush=True)
-    return subprocess.run([sys.executable, str(HERE / file), *(size or [long])], check=False).returncode
+def run(proof: Proof, size: list[str], *, short: bool) -> int:
+    size = size or [proof.short if short else proof.long]
+    print(f"{proof.file} {' '.join(size)}", flush=True)
+    begun_s = time.monotonic()
+    code = subprocess.run([sys.executable, str(HERE / proof.file), *size], check=False).returncode
+    print(f"{proof.file}: {'failed' if code else 'passed'} after {time.monotonic() - begun_s:.0f} s", flush=True)
+    return code
 
 
 if __name__ == "__main__":

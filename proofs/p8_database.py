@@ -27,6 +27,7 @@ from whole import Plant
 
 SENDERS = 4
 RESUME_S = 5.0
+LEASE_S = 6
 CONTROL_S = 15.0
 PATIENT = [str(Path(__file__).parent / "patient_service.py")]
 ONLY = sys.argv[2:]
@@ -127,7 +128,7 @@ def started_meanwhile(fleet: Fleet, late: list[Sender]) -> None:
 
 
 def prove(folder: Path, away_s: float) -> dict[str, object]:
-    settings = {"door__cache_secret": SECRET, "door__processes": "2"}
+    settings = {"door__cache_secret": SECRET, "door__processes": "2", "work__lease_s": str(LEASE_S)}
     with Fleet(folder, shards=4, redis=True, gated=True, **settings) as fleet:
         doors = [fleet.door(f"ingest{i}", "ingest") for i in range(2)]
         for i in range(2):
