@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
-import psycopg
 
 from penstock.errors import Misconfigured, Unavailable
+from penstock.store.postgres import connect
 from penstock.store.sql import statements
 
 TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -220,7 +220,7 @@ async def _committed(store_url: str, load: Load, accepted: int) -> dict[str, Any
     """Wait until what was accepted is stored, then ask the store for the count and each batch's way there."""
     sql = statements("bench")
     probes = [load.paths(group)[0] for group in range(load.groups)]
-    async with await psycopg.AsyncConnection.connect(store_url, autocommit=True) as connection:
+    async with await connect(store_url, application="bench") as connection:
         stored, deadline = -1, time.time() + 30
         while stored < accepted and time.time() < deadline:
             await asyncio.sleep(0.5)

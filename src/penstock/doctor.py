@@ -25,7 +25,7 @@ from penstock.settings import Settings
 from penstock.store.binaries import Programs, find_folder
 from penstock.store.embedded import EmbeddedPostgres, embedded_directory, running_url
 from penstock.store.migrate import SERVER_MIN, applied, migrations, pending, require_server
-from penstock.store.postgres import conninfo, translated
+from penstock.store.postgres import connect, translated
 
 PYTHON_MIN: Final = (3, 11)
 DRIFT_S: Final = 2.0
@@ -240,7 +240,7 @@ async def _look_into(url: str, place: str) -> list[Check]:
 
 
 async def _asked(url: str) -> list[Check]:
-    async with await AsyncConnection.connect(conninfo(url, application="doctor"), autocommit=True) as connection:
+    async with await connect(url, application="doctor", patience_s=0) as connection:
         checks = [_server(connection.info.server_version), await _database_clock(connection)]
         return [*checks, await _migrations(connection)]
 

@@ -60,7 +60,7 @@ class DoorSettings(Room):
     cache_secret: str = Field(
         default="",
         description="Signs keys remembered in Redis, so that doors start while the database is away; 32 bytes or more, "
-        "the same in every process.",
+        "the same in every process. Better than the secret itself: `secret://NAME`, or `file:///PATH`.",
     )
     tls: str = Field(
         default="",
@@ -153,7 +153,8 @@ class StoreSettings(Room):
 
     url: str = Field(
         default="embedded:",
-        description="`embedded:` in the data directory, `embedded:PATH`, or `postgresql://…`.",
+        description="`embedded:` in the data directory, `embedded:PATH`, or `postgresql://HOST/DB`; who we are there "
+        "by `?credentials=secret://NAME` (AWS Secrets Manager, name or ARN) or `?credentials=file:///PATH`.",
     )
     seal_s: float = Field(
         default=30.0, gt=0, description="How often each group's fresh readings are sealed into packs."
@@ -167,7 +168,10 @@ class StoreSettings(Room):
 class CacheSettings(Room):
     """Where live values are held."""
 
-    url: str = Field(default="memory:", description="`memory:`, `redis://…` or `rediss://…`.")
+    url: str = Field(
+        default="memory:",
+        description="`memory:`, `redis://…` or `rediss://…`; who we are there by `?credentials=secret://NAME` too.",
+    )
 
 
 class ServeSettings(Room):

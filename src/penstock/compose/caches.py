@@ -7,6 +7,7 @@ from typing import NamedTuple
 from penstock.door.limit import Limiter
 from penstock.door.port import KeyCache, RateLimit
 from penstock.errors import Misconfigured
+from penstock.secrets.vault import revealed
 from penstock.settings import Settings
 from penstock.store.feed import Feed
 from penstock.store.latest import LatestCache, MemoryLatest
@@ -42,7 +43,8 @@ async def door_caches(settings: Settings) -> AsyncIterator[DoorCaches]:
     line = RedisLine(settings.cache.url)
     try:
         await line.check()
-        keys = RedisKeyCache(line, door.cache_secret.encode()) if door.cache_secret else None
+        secret = await revealed(door.cache_secret, "door.cache_secret")
+        keys = RedisKeyCache(line, secret.encode()) if secret else None
         yield DoorCaches(RedisLimiter(line, local), keys)
     finally:
         await line.close()

@@ -30,6 +30,8 @@ from redis.exceptions import (
 from penstock.door.limit import Limiter, judged
 from penstock.door.port import Verdict
 from penstock.errors import Misconfigured, Unavailable
+from penstock.secrets.redis_login import login_options
+from penstock.secrets.reference import address
 from penstock.telemetry import log
 
 ANSWER_S: Final = 0.05
@@ -91,7 +93,8 @@ class RedisLine:
     """One connection for all of a process's small questions. Whatever fails is Unavailable, at once."""
 
     def __init__(self, url: str, now_s: Callable[[], float] = time.monotonic) -> None:
-        """*url*: `redis://…` or `rediss://user:password@host/0?ssl_ca_certs=…`. Raises Misconfigured.
+        """*url*: `redis://…` or `rediss://user:password@host/0?ssl_ca_certs=…`, or instead of user and password
+        `credentials=REFERENCE`. Raises Misconfigured.
 
         Connects at `check`, or in the background at first use.
         """
@@ -259,8 +262,10 @@ class RedisLimiter:
 
 def _connection(url: str) -> Any:  # redis types what it makes by the URL's scheme
     try:
+        place, login = login_options(address(url, "cache.url"))
         pool = ConnectionPool.from_url(
-            url,
+            place,
+            **login,
             protocol=2,
             socket_timeout=None,  # we keep time ourselves, a call at a time
             socket_connect_timeout=CONNECT_S,
@@ -288,6 +293,8 @@ def _never(error: BaseException) -> tuple[str, str] | None:
     """Why waiting will not help, and what will; None where it may."""
     for cause in _causes(error):
         match cause:
+            case Misconfigured():
+                return cause.why, cause.mend
             case AuthenticationError():
                 return "redis knows no such user and password", "write rediss://user:password@host/0"
             case NoPermissionError():

@@ -38,7 +38,7 @@ from penstock.errors import Misconfigured, Tampered, Unavailable
 from penstock.store.binaries import find_folder
 from penstock.store.embedded import EmbeddedPostgres
 from penstock.store.migrate import applied, require_server
-from penstock.store.postgres import conninfo, translated
+from penstock.store.postgres import connect, translated
 from penstock.store.sql import statements
 
 LOG: Final = "stream/log.db"
@@ -160,7 +160,7 @@ async def _standing_still(url: str) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _connected(url: str) -> AsyncIterator[AsyncConnection]:
     with translated():
-        async with await AsyncConnection.connect(conninfo(url, application="backup"), autocommit=True) as connection:
+        async with await connect(url, application="backup") as connection:
             yield connection
 
 

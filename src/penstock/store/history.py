@@ -35,7 +35,7 @@ from penstock.store.port import (
     Rows,
     Span,
 )
-from penstock.store.postgres import Connection, Database, conninfo, read_json_fast, translated
+from penstock.store.postgres import Database, read_json_fast, translated
 from penstock.store.sql import statements
 
 SQL: Final = statements("history")
@@ -118,9 +118,7 @@ class PostgresHistory:
 
     async def _connect(self) -> AsyncConnection:
         if self._connection is None or self._connection.closed:
-            self._connection = await Connection.connect(
-                conninfo(self._database.url, application="flush"), autocommit=True
-            )
+            self._connection = await self._database.connect("flush")
             array_parameters(self._connection)
             await read_json_fast(self._connection)
             await self._connection.execute(SQL["connect"])

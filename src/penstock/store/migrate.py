@@ -14,7 +14,8 @@ from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from penstock.errors import Misconfigured
-from penstock.store.postgres import conninfo, translated
+from penstock.secrets.reference import address
+from penstock.store.postgres import SETTING, connect, translated
 from penstock.store.sql import statements
 from penstock.telemetry import log
 
@@ -118,6 +119,7 @@ async def reader_url(url: str, name: str = "sql") -> str:
 
 
 def _with_login(url: str, login: str, password: str) -> str:
+    url = address(url, SETTING).url
     kept = conninfo_to_dict(url)
     if "://" not in url:
         return make_conninfo(url, user=login, password=password)
@@ -141,5 +143,5 @@ async def _refresh_reader(connection: AsyncConnection) -> None:
 @asynccontextmanager
 async def _connected(url: str) -> AsyncIterator[AsyncConnection]:
     with translated():
-        async with await AsyncConnection.connect(conninfo(url, application="migrate"), autocommit=True) as connection:
+        async with await connect(url, application="migrate") as connection:
             yield connection

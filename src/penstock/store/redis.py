@@ -22,6 +22,8 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyErr
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from penstock.errors import Misconfigured, Unavailable
+from penstock.secrets.redis_login import login_options
+from penstock.secrets.reference import address
 from penstock.store.latest import LatestReading, LatestRows, newest
 
 READINGS: Final = "{penstock}:latest"
@@ -50,10 +52,15 @@ class Link:
     """The way to one Redis: its time-outs, its scripts, and its errors as ours."""
 
     def __init__(self, url: str) -> None:
-        """*url*: `redis://…` or `rediss://…`, with user and password. Connects at first use. Raises Misconfigured."""
+        """*url*: `redis://…` or `rediss://…`, with user and password or `credentials=REFERENCE`.
+
+        Connects at first use. Raises Misconfigured.
+        """
         try:
+            place, login = login_options(address(url, "cache.url"))
             self.redis = Redis.from_url(
-                url,
+                place,
+                **login,
                 socket_timeout=TIMEOUT_S,
                 socket_connect_timeout=TIMEOUT_S,
                 retry=Retry(NoBackoff(), 1),
@@ -155,6 +162,8 @@ def _mended(error: Unavailable) -> Misconfigured | Unavailable:
     """What the operator has to mend, if that is why Redis does not answer."""
     for cause in _causes(error):
         match cause:
+            case Misconfigured():
+                return cause
             case AuthenticationError():
                 return Misconfigured("cache.url", "Redis refuses the user or password", _MEND_LOGIN)
             case NoPermissionError():

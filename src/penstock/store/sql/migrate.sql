@@ -21,6 +21,9 @@ select to_regclass('public.migration') is not null
 -- name: make_reader
 do $$
 begin
+    if exists (select from pg_roles where rolname = 'penstock_reader') then
+        return;  -- who may make no roles may still grant what is its own
+    end if;
     create role penstock_reader nologin;
     comment on role penstock_reader is 'May read everything of penstock but keys, links and page sign-ins.';
 exception
