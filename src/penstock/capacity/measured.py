@@ -50,7 +50,7 @@ GATEWAY_REQUESTS_PER_S: Final = 10_000
 POLLS_PER_S: Final = 4.5
 """Of a shard: `CALLS_PER_S` of stream/kinesis/poll.py, of the 5 that AWS allows."""
 BASE64: Final = 4 / 3
-"""Kinesis' protocol is JSON, so what goes through an endpoint is a third longer than what is billed as data."""
+"""AWS, Kinesis API: a record's data is base64 in JSON on the wire, and billed as it was before."""
 
 # --- processors: CPU microseconds on the bench's machine ------------------------------------------------------------
 
@@ -105,7 +105,7 @@ WAL_BYTES: Final = 36.0
 PAGE_BYTES: Final = 4_096
 """AWS, Aurora: writes are counted in I/Os of 4 KB of log."""
 FLUSHES_PER_S: Final = 10.0
-"""Of a shard at most: `process.linger_ms` is 100."""
+"""Of a shard at most: `process.linger_ms` of the settings is 100."""
 MINUTE_BYTES: Final = 170.0
 """A row of rollup_1m: 72 B of columns, 28 of header, at fillfactor 70, and 27 of its key's index."""
 HOUR_BYTES: Final = 230.0
@@ -134,7 +134,7 @@ FAN_OUT_MS: Final = 70.0
 TAKE_MS: Final = 15.0
 """GetRecords' own time (bench/path.py plays 10) and decoding."""
 COMMIT_MS: Final = 40.0
-"""Arithmetic and commit: p99 7 ms of a flush on a local disk; the rest is assumed for a second zone's disk."""
+"""A flush: p99 7 ms measured on a local disk. Assumption: a second zone's disk takes the rest."""
 
 # --- what stands about ------------------------------------------------------------------------------------------------
 

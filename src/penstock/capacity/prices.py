@@ -70,6 +70,7 @@ def read_prices(own: Path | None = None) -> Prices:
 
 def prices_of(tables: Mapping[str, Any], *, like: Prices | None = None) -> Prices:
     """Prices of a parsed file. *like* says what its keys mean where they do not say it. Raises ValueError."""
+    tables = msgspec.convert(tables, dict[str, dict[str, Any]])
     sources: Mapping[str, str] = tables.get("sources", {})
     meant = {key: {"what": price.what, "unit": price.unit} for (key, _), price in like.known.items()} if like else {}
     found = (

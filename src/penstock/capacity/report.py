@@ -37,7 +37,7 @@ def needs(plan: Plan) -> Iterator[Need]:
     yield Need(
         "PostgreSQL disk",
         f"{base.gb:,.0f} GB",
-        f"readings {base.hot_gb:,.0f}, rollups {base.rollup_gb:,.0f}; WAL {base.wal_bytes_per_s / 1e6:.2f} MB/s at peak",
+        f"readings {base.hot_gb:,.0f}, rollups {base.rollup_gb:,.0f}; {base.wal_bytes_per_s / 1e6:.2f} MB/s of WAL",
     )
     node = sizes.cache.node.name
     yield Need("Redis", f"{node} x {design.redis_nodes}", f"{sizes.cache.gib:.2f} GiB of {plan.demand.tags:,} tags")

@@ -1,0 +1,173 @@
+"""The plan: three bills by hand, and what must be so whatever the demand."""
+
+import tomllib
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.capacity.bill import Bill
+from penstock.capacity.demand import Demand
+from penstock.capacity.design import CHOICES, PROFILES, naive
+from penstock.capacity.plan import costed, fast_enough, movers_of, plan_for
+from penstock.capacity.prices import read_prices
+from penstock.capacity.streams import bytes_a_reading, streams_for
+from penstock.capacity.tasks import tasks_for
+from penstock.errors import Misconfigured
+
+BY_HAND = tomllib.loads((Path(__file__).parent / "by_hand.toml").read_text())
+PRICES = read_prices()
+PEAKS = st.floats(1, 300_000)
+SHARES = st.floats(0.01, 1)
+
+
+def dollars(demand: Demand, profile: str) -> float:
+    return costed(demand, PROFILES[profile], PRICES).bill.usd
+
+
+def by_key(bill: Bill) -> dict[str, tuple[float, float]]:
+    return {line.price.key: (line.quantity, line.usd) for line in bill.lines}
+
+
+@pytest.mark.parametrize("profile", BY_HAND)
+def test_every_line_of_the_bill_is_as_worked_out_by_hand(profile: str) -> None:
+    wanted: dict[str, Any] = BY_HAND[profile]
+    ours = plan_for(Demand(peak=wanted["peak"], tags=wanted["tags"]), PRICES, profile).ours
+    found = by_key(ours.bill)
+    assert found.keys() == wanted["lines"].keys()
+    for key, (quantity, usd) in wanted["lines"].items():
+        assert found[key] == (pytest.approx(quantity, rel=1e-5), pytest.approx(usd, abs=0.00501)), key
+    assert ours.bill.usd == pytest.approx(wanted["usd"], abs=0.005)
+    assert [stream.shards for stream in ours.sizes.streams] == wanted["shards"]
+    assert [of.peak for of in ours.sizes.tasks] == wanted["tasks"]
+
+
+@pytest.mark.parametrize("profile", BY_HAND)
+def test_the_sum_by_hand_is_that_of_its_lines(profile: str) -> None:
+    wanted = BY_HAND[profile]
+    assert sum(usd for _, usd in wanted["lines"].values()) == pytest.approx(wanted["usd"], abs=0.08)
+
+
+def test_the_naive_design_costs_what_was_found_before() -> None:
+    plan = plan_for(Demand(peak=100_000), PRICES, "virginia")
+    lines = by_key(plan.naive.bill)
+    # 30,000/s x 2.628 million s = 78,840 million, and 5.256 of readers, in four tiers
+    tiers = ("api_gateway_first", "api_gateway_second", "api_gateway_third", "api_gateway_rest")
+    assert [lines[key][0] for key in tiers] == pytest.approx([333, 667, 19_000, 58_845.256])
+    assert lines["kinesis_shard"][0] == 130 * 730  # 1.3 x 100 thousand records/s
+    assert lines["aurora_io"][0] == pytest.approx(78_840)  # one a commit
+    assert lines["log_gb"][0] == pytest.approx(78_840e6 * 200 / 1e9, rel=0.01)
+    assert plan.naive.bill.usd > 100 * plan.ours.bill.usd
+
+
+@settings(max_examples=30, deadline=None)
+@given(low=PEAKS, more=st.floats(1, 10), profile=st.sampled_from(sorted(PROFILES)), average=SHARES)
+def test_more_peak_never_costs_less(low: float, more: float, profile: str, average: float) -> None:
+    high = min(low * more, 300_000)
+    small, large = (Demand(peak=peak, average=average) for peak in (min(low, high), high))
+    assert dollars(small, profile) <= dollars(large, profile) * (1 + 1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(peak=PEAKS, batch=st.integers(1, 5_000), larger=st.integers(1, 20), profile=st.sampled_from(sorted(PROFILES)))
+def test_larger_requests_never_need_more_shards_or_tasks(peak: float, batch: int, larger: int, profile: str) -> None:
+    few, many = (Demand(peak=peak, readings_a_request=min(size, 20_000)) for size in (batch, batch * larger))
+    shards, tasks = zip(*((shards_of(one, profile), ingest_of(one, profile)) for one in (few, many)), strict=True)
+    assert shards[1] <= shards[0]
+    assert tasks[1] <= tasks[0]
+
+
+def shards_of(demand: Demand, profile: str) -> int:
+    design = PROFILES[profile]
+    return sum(stream.shards for stream in streams_for(demand, design, tasks_for(demand, design)[0].peak))
+
+
+def ingest_of(demand: Demand, profile: str) -> float:
+    of = tasks_for(demand, PROFILES[profile])[0]
+    return of.peak * of.size.vcpus
+
+
+@given(fewer=st.floats(1, 1_000), more=st.floats(1, 1_000))
+def test_fuller_records_never_cost_more_bytes_a_reading(fewer: float, more: float) -> None:
+    fewer, more = sorted((fewer, more))
+    assert bytes_a_reading(fewer) >= bytes_a_reading(more) >= 14.3
+    assert fewer * bytes_a_reading(fewer) <= more * bytes_a_reading(more) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("readings", "wanted"), [(1, 155.4), (15.6, 28.4), (97.7, 16.7), (195.3, 14.3), (9_999, 14.3)])
+def test_the_curve_goes_through_what_was_measured(readings: float, wanted: float) -> None:
+    assert bytes_a_reading(readings) == pytest.approx(wanted)
+
+
+def test_readings_that_others_put_alone_take_a_shard_for_every_thousand() -> None:
+    demand = Demand(peak=100_000, foreign=1.0)
+    main = streams_for(demand, PROFILES["virginia"], 4)[0]
+    assert main.shards == 130
+
+
+def test_what_moves_the_bill_is_found_by_trying_every_choice() -> None:
+    demand = Demand(peak=100_000)
+    ours = costed(demand, PROFILES["virginia"], PRICES)
+    movers = movers_of(demand, ours, PRICES, most=len(CHOICES))
+    for mover in movers:
+        design = replace(ours.design, **CHOICES[mover.choice])
+        assert costed(demand, design, PRICES).bill.usd - ours.bill.usd == pytest.approx(mover.usd)
+    assert [abs(mover.usd) for mover in movers] == sorted((abs(mover.usd) for mover in movers), reverse=True)
+    assert "polling" not in {mover.choice for mover in movers}, "it polls already"
+
+
+def test_a_price_moves_its_own_line_and_no_other() -> None:
+    demand = Demand(peak=100_000)
+    price = PRICES.at("kinesis_shard", "us-east-1")
+    dearer = replace(PRICES, known={**PRICES.known, (price.key, price.region): price._replace(usd=2 * price.usd)})
+    before, after = (by_key(costed(demand, PROFILES["virginia"], prices).bill) for prices in (PRICES, dearer))
+    changed = {key for key in before if before[key] != after[key]}
+    assert changed == {"kinesis_shard"}
+    assert after["kinesis_shard"][1] == pytest.approx(2 * before["kinesis_shard"][1])
+
+
+def test_fan_out_is_taken_only_where_polling_is_too_slow() -> None:
+    design = PROFILES["virginia"]
+    assert not fast_enough(Demand(peak=100_000), design).fan_out
+    pushed = fast_enough(Demand(peak=100_000, latency_ms=250), design)
+    assert pushed.fan_out
+    assert costed(Demand(peak=100_000), pushed, PRICES).bill.usd > dollars(Demand(peak=100_000), "virginia")
+    assert not fast_enough(Demand(peak=100_000, latency_ms=50), design).fan_out, "it would not help"
+
+
+def test_a_small_plant_is_recommended_a_small_profile() -> None:
+    assert plan_for(Demand(peak=9_999), PRICES).profile == "montreal"
+    assert plan_for(Demand(peak=10_000), PRICES).profile == "virginia"
+    (advice, *_) = plan_for(Demand(peak=500), PRICES, "london").advice
+    assert "montreal" in advice
+    assert "eu-west-2" in advice
+
+
+def test_a_longer_retention_grows_the_archive_year_by_year() -> None:
+    years = plan_for(Demand(peak=100_000, retention_years=10), PRICES, "virginia").ours.sizes.archive
+    assert [one.year for one in years] == list(range(1, 11))
+    assert all(before.tb < after.tb for before, after in pairwise(years))
+
+
+def test_no_deployment_carries_what_one_page_cannot_follow() -> None:
+    with pytest.raises(Misconfigured, match=r"demand\.peak.*serve"):
+        plan_for(Demand(peak=1_000_000), PRICES, "virginia")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("peak", 0), ("average", 1.5), ("critical", -0.1), ("tags", 0), ("readings_a_request", 20_001), ("alone", 2)],
+)
+def test_a_demand_that_cannot_be_meant_is_refused_by_name(field: str, value: float) -> None:
+    with pytest.raises(Misconfigured, match=rf"demand\.{field}.*{value:g}.*Mend"):
+        Demand(**{"peak": 100.0, field: value})
+
+
+def test_the_naive_design_stays_in_its_place() -> None:
+    for profile in PROFILES.values():
+        plain = naive(profile)
+        assert (plain.region, plain.database, plain.copies) == (profile.region, profile.database, profile.copies)
