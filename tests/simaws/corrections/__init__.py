@@ -1,0 +1,18 @@
+"""What moto 5.2 gets wrong for Terraform's provider, one service a file.
+
+Every correction has a test that fails on moto alone: when a newer moto is right by itself, that test says so, and the
+correction goes.
+"""
+
+from simaws.corrections import autoscaling, backup, codedeploy, ec2, ecs, efs, elasticache, kinesis, rds, s3, secrets
+
+SERVICES = (autoscaling, backup, codedeploy, ec2, ecs, efs, elasticache, kinesis, rds, s3, secrets)
+
+
+def correct() -> None:
+    """Set moto right, in this process, until it ends."""
+    for service in SERVICES:
+        service.correct()
+
+
+__all__ = ["correct"]

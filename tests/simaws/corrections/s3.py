@@ -1,0 +1,42 @@
+"""S3: a policy's condition on TLS, and a lock that is set when objects are there already."""
+
+import json
+from typing import Any
+
+from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.s3.exceptions import InvalidBucketState
+from moto.s3.models import FakeBucket, S3Backend
+
+from simaws.patch import add, around
+
+
+def correct() -> None:
+    add(S3Backend, put_object_lock_configuration)
+
+    @around(FakeBucket, "get_permission")
+    def permission(original: Any, bucket: Any, action: str, resource: str) -> Any:
+        """Moto knows no conditions, so that "deny what is not TLS" denies all: here the wire counts as TLS."""
+        if bucket.policy is None:
+            return original(bucket, action, resource)
+        policy = json.loads(bucket.policy.decode())
+        policy["Statement"] = [one for one in _listed(policy["Statement"]) if not _asks_for_tls(one)]
+        if not policy["Statement"]:
+            return PermissionResult.NEUTRAL
+        return IAMPolicy(json.dumps(policy)).is_action_permitted(action, resource)
+
+
+def _listed(statements: Any) -> list[dict[str, Any]]:
+    return statements if isinstance(statements, list) else [statements]
+
+
+def _asks_for_tls(statement: dict[str, Any]) -> bool:
+    return "aws:SecureTransport" in json.dumps(statement.get("Condition", {}))
+
+
+def put_object_lock_configuration(backend: Any, bucket_name: str, lock_enabled: bool, *rule: Any) -> None:
+    """Moto wants an empty bucket; AWS has not since November 2023."""
+    bucket = backend.get_bucket(bucket_name)
+    if not bucket.is_versioned:
+        raise InvalidBucketState("Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration")
+    bucket.object_lock_enabled = bucket.object_lock_enabled or lock_enabled
+    bucket.default_lock_mode, bucket.default_lock_days, bucket.default_lock_years = rule
