@@ -46,6 +46,15 @@ async def test_whoever_gives_up_a_question_is_free_at_once_though_the_server_han
     await database.close()
 
 
+async def test_a_connection_that_went_mute_in_the_pool_keeps_nobody_waiting(url_by_gate: str, gate: Gate) -> None:
+    database = Database(url_by_gate, application="test")
+    await database.open()
+    gate.turn(Way.MUTE)
+    gate.turn(Way.OPEN)
+    await asyncio.wait_for(asks(database), 8)
+    await database.close()
+
+
 @pytest.mark.parametrize("way", [Way.MUTE, Way.DEAF, Way.REFUSED])
 async def test_a_pool_finds_by_itself_that_the_server_is_back(url_by_gate: str, gate: Gate, way: Way) -> None:
     database = Database(url_by_gate, application="test")

@@ -1,5 +1,6 @@
 """Connections to PostgreSQL: how they are opened, pooled, and how their errors become ours."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, Self
@@ -29,6 +30,8 @@ SETTING: Final = "store.url"
 REFUSALS: Final = ("password authentication failed", "is not permitted to log in", "no password supplied")
 """What the server says when it does not take who we are; to strangers it gives no code. In English: elsewhere a new
 password is noticed only when the one that is kept has become too old."""
+CHECK_S: Final = 1.0
+"""A server, or a proxy before it, that acknowledges everything and answers nothing is away, too."""
 RECONNECT_S: Final = 2.0
 """The pool waits ever longer between its tries; after this whoever asks next begins anew, so that nobody waits long."""
 OPTIONS: Final = "-c timezone=UTC -c client_connection_check_interval=2s"
@@ -77,6 +80,12 @@ def _first_line(error: Exception) -> str:
 async def read_json_fast(connection: AsyncConnection) -> None:
     """Ten thousand tags come as ten thousand small JSON documents; the standard reader takes ten times as long."""
     set_json_loads(msgspec.json.decode, connection)
+
+
+async def answers(connection: AsyncConnection) -> None:
+    """Raises what the pool takes for a connection that is lost."""
+    async with asyncio.timeout(CHECK_S):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 class Connection(AsyncConnection):
@@ -143,7 +152,7 @@ class Database:
             timeout=CHECKOUT_S,
             reconnect_timeout=RECONNECT_S,
             kwargs={"autocommit": True, "credentials": self._credentials},
-            check=AsyncConnectionPool.check_connection,
+            check=answers,
             configure=read_json_fast,
             open=False,
         )
