@@ -1,8 +1,9 @@
 """The steps of a flush: what its readings are, what becomes of them, and what is learned once they are stored."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from penstock.stream.port import Entry, Receipt
 
 SendOn = Callable[[Mapping[Lane, ReadingBatch], int], Awaitable[Receipt]]
 """Puts readings into the stream again; returns when they are durable."""
+
+SEND_ON_S: Final = 5.0
+"""A transaction that says nothing for longer than ten seconds is ended by the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +125,19 @@ class Steps:
             return intake
         strays = strays_of(entries, named.elsewhere)
         if strays.lanes:
-            receipt = await self.send_on(strays.lanes, self.clock.now_us())
-            if receipt.overloaded:
-                raise Backpressure("readings of other units' tags wait: the stream has no room for them")
+            await self._append(strays.lanes)
         outcome.moved.append(intake.columns.pick(strays.where))
         kept = ~strays.where
         return Intake(intake.columns.pick(kept), intake.unit[kept], intake.units)
+
+    async def _append(self, lanes: Mapping[Lane, ReadingBatch]) -> None:
+        try:
+            async with asyncio.timeout(SEND_ON_S):
+                receipt = await self.send_on(lanes, self.clock.now_us())
+        except TimeoutError as error:
+            raise Backpressure("readings of other units' tags wait: the stream does not acknowledge them") from error
+        if receipt.overloaded:
+            raise Backpressure("readings of other units' tags wait: the stream has no room for them")
 
 
 async def follow(holding: Holding, flush: Flush) -> bool:
