@@ -142,9 +142,17 @@ def test_fan_out_is_taken_only_where_polling_is_too_slow() -> None:
 def test_a_small_plant_is_recommended_a_small_profile() -> None:
     assert plan_for(Demand(peak=9_999), PRICES).profile == "montreal"
     assert plan_for(Demand(peak=10_000), PRICES).profile == "virginia"
-    (advice, *_) = plan_for(Demand(peak=500), PRICES, "london").advice
-    assert "montreal" in advice
-    assert "eu-west-2" in advice
+
+
+def test_advice_is_computed_and_given_only_where_it_saves() -> None:
+    demand = Demand(peak=500, tags=500)
+    tenfold, small = plan_for(demand, PRICES, "london").advice
+    assert f"{dollars(Demand(peak=5_000, tags=500), 'london'):,.0f}" in tenfold
+    there = costed(demand, replace(PROFILES["montreal"], region="eu-west-2"), PRICES).bill.usd
+    assert f"montreal's design in eu-west-2: ${there:,.0f}" in small
+    assert plan_for(Demand(peak=100_000), PRICES).advice == ()
+    (batch,) = plan_for(Demand(peak=100_000, alone=1.0), PRICES).advice
+    assert batch == "if every sender put 500 readings into a request: $1,474 a month"
 
 
 def test_a_longer_retention_grows_the_archive_year_by_year() -> None:

@@ -14,7 +14,7 @@ from penstock.capacity.cache import NODES
 from penstock.capacity.database import CLASSES
 from penstock.capacity.demand import Demand
 from penstock.capacity.design import CHOICES, PROFILES, naive
-from penstock.capacity.plan import costed
+from penstock.capacity.plan import costed, plan_for
 from penstock.capacity.prices import SHIPPED, prices_of, read_prices
 from penstock.errors import Misconfigured
 from penstock.settings import ProcessSettings, StoreSettings, StreamSettings
@@ -140,3 +140,22 @@ def test_a_region_without_prices_is_named() -> None:
 def test_the_shipped_file_is_all_there_is() -> None:
     assert prices_of({}).known == {}
     assert "verified" in SHIPPED.read_text()
+
+
+def test_the_page_on_costs_shows_what_the_plan_says() -> None:
+    rows = {cells[1].strip(): [cell.strip() for cell in cells[2:5]] for cells in table_of("costs.md")}
+    plans = [
+        plan_for(Demand(peak=500, tags=500), PRICES, "montreal"),
+        plan_for(Demand(peak=10_000), PRICES, "london"),
+        plan_for(Demand(peak=100_000), PRICES, "virginia"),
+    ]
+    doubted = [sum(line.usd for line in plan.ours.bill.unverified()) for plan in plans]
+    assert rows["dollars a month"] == [f"{plan.ours.bill.usd:,.0f}" for plan in plans]
+    assert rows["of them on unverified prices"] == [f"{usd:,.0f}" for usd in doubted]
+    assert rows["naive design, dollars a month"] == [f"{plan.naive.bill.usd:,.0f}" for plan in plans]
+    assert rows["archive in year 7"] == [f"{plan.ours.sizes.archive[-1].tb:.2f} TB" for plan in plans]
+
+
+def table_of(page: str) -> list[list[str]]:
+    text = (Path(measured.__file__).parents[3] / "docs" / page).read_text()
+    return [cells for line in text.splitlines() if len(cells := line.split("|")) > 4]

@@ -1,11 +1,12 @@
 """The plan: sizes and bill of a demand, the naive design beside it, and what would move the bill."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from penstock.capacity.bill import Bill, bill_for
 from penstock.capacity.demand import Demand
-from penstock.capacity.design import CHOICES, PROFILES, Design, design_of, naive, recommended
+from penstock.capacity.design import CHOICES, Design, design_of, naive, recommended
 from penstock.capacity.latency import latency_for
 from penstock.capacity.prices import Price, Prices
 from penstock.capacity.sizes import Sizes, sizes_for
@@ -83,17 +84,24 @@ def movers_of(demand: Demand, ours: Costed, prices: Prices, most: int = MOVERS) 
     return tuple(sorted((one for one in found if one.usd), key=lambda one: -abs(one.usd))[:most])
 
 
-def advice_for(demand: Demand, profile: str, ours: Costed, prices: Prices) -> list[str]:
+def advice_for(demand: Demand, profile: str, ours: Costed, prices: Prices) -> Iterator[str]:
     """What somebody who knows the prices would say when looking at the plan."""
-    said = []
-    if demand.small and profile != "montreal":
-        there = replace(PROFILES["montreal"], region=ours.design.region)
-        usd = costed(demand, fast_enough(demand, there), prices).bill.usd
-        said.append(f"a small plant: montreal's design in {there.region} holds it for ${usd:,.0f} a month")
-    if demand.small and ours.design.dashboards == 0:
-        said.append("most of this bill is what stands about: ten times the readings cost little more")
-    if demand.alone > 0:
-        said.append("senders that put 500 readings into a request spare the doors a hundred times the work")
-    if demand.foreign > 0:
-        said.append("readings that others put one a record take a shard for every 1,000 a second")
-    return said
+    if demand.small:
+        tenfold = costed(replace(demand, peak=10 * demand.peak), ours.design, prices).bill.usd
+        yield f"most of the bill is what stands about: ten times the readings would cost ${tenfold:,.0f} a month"
+    for said, otherwise, design in _alternatives(demand, profile, ours.design):
+        usd = costed(otherwise, fast_enough(otherwise, design), prices).bill.usd
+        if usd < ours.bill.usd:
+            yield f"{said}: ${usd:,.0f} a month"
+
+
+def _alternatives(demand: Demand, profile: str, design: Design) -> Iterator[tuple[str, Demand, Design]]:
+    """What may be cheaper, and is said only where it is."""
+    if demand.small and profile != recommended(demand):
+        small = replace(design_of(None, demand), region=design.region)
+        yield f"a small plant: {recommended(demand)}'s design in {design.region}", demand, small
+    if demand.alone:
+        batch = f"if every sender put {demand.readings_a_request} readings into a request"
+        yield batch, replace(demand, alone=0.0), design
+    if demand.foreign:
+        yield "if all readings came through our doors, many to a record", replace(demand, foreign=0.0), design
