@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.capacity.archive import archive_for
 from penstock.capacity.bill import Bill
 from penstock.capacity.demand import Demand
 from penstock.capacity.design import CHOICES, PROFILES, naive
@@ -142,6 +143,12 @@ def test_fan_out_is_taken_only_where_polling_is_too_slow() -> None:
 def test_a_small_plant_is_recommended_a_small_profile() -> None:
     assert plan_for(Demand(peak=9_999), PRICES).profile == "montreal"
     assert plan_for(Demand(peak=10_000), PRICES).profile == "virginia"
+
+
+def test_what_is_kept_for_years_is_not_all_there_in_the_first() -> None:
+    demand = Demand(peak=100_000, critical=0.0)  # 31.104 GB a day
+    years = archive_for(demand, replace(PROFILES["virginia"], bulk_days=1_000.0))
+    assert [one.standard_gb for one in years[:4]] == pytest.approx([11_360.736, 22_721.472, 31_104, 31_104])
 
 
 def test_advice_is_computed_and_given_only_where_it_saves() -> None:
