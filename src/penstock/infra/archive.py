@@ -1,0 +1,221 @@
+"""What outlives the database: sealed segments in S3, locked for as long as they must be kept, and AWS Backup."""
+
+from typing import Any, Final
+
+from constructs import Construct
+
+from penstock.infra.description import LOCK_MODES, Deployment
+from penstock.infra.keys import Keys
+from penstock.infra.policy import Statement, allow, document, tls_only, trust
+from penstock.infra.station import Station
+from penstock.infra.terraform import aws
+
+GLACIER_AFTER_DAYS: Final = 365
+GRACE_DAYS: Final = 30
+COLD_DAYS_MIN: Final = 90
+"""AWS Backup keeps what went cold for at least so long."""
+BACKUP: Final = "arn:aws:iam::aws:policy/service-role/AWSBackupServiceRolePolicyForBackup"
+LOG_DAYS: Final = 400
+
+
+class Buckets(Station):
+    """Two buckets: the archive, and the access logs of doors and archive."""
+
+    def __init__(self, scope: Construct, deployment: Deployment, keys: Keys) -> None:
+        super().__init__(scope, "archive", deployment)
+        self._account = keys.account
+        self.logs = self._bucket("logs", versioned=True)
+        self._encrypt("logs", self.logs, {"sse_algorithm": "AES256"})  # load balancers can write with no other key
+        self._log_policy()
+        self._expire_logs()
+        self.archive = self._bucket("archive", versioned=True, locked=not deployment.is_ephemeral)
+        self._encrypt("archive", self.archive, {"sse_algorithm": "aws:kms", "kms_master_key_id": keys.archive.arn})
+        self._policy("archive", self.archive, tls_only(self.archive.arn, f"{self.archive.arn}/*"))
+        self._tier()
+        aws.s3_bucket_logging(
+            self, "archive-logging", bucket=self.archive.id, target_bucket=self.logs.id, target_prefix="archive/"
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What a worker is told."""
+        return {}
+
+    def writes(self) -> Statement:
+        """May add segments and read them back; neither delete them nor lift a lock."""
+        return allow(["s3:PutObject", "s3:PutObjectRetention", "s3:GetObject"], f"{self.archive.arn}/*")
+
+    def lists(self) -> Statement:
+        """May see what is there."""
+        return allow(["s3:ListBucket", "s3:GetBucketObjectLockConfiguration"], self.archive.arn)
+
+    def _bucket(self, name: str, *, versioned: bool, locked: bool = False) -> Any:
+        bucket = aws.s3_bucket(
+            self,
+            name,
+            bucket=f"{self.names(name, 'bucket')}-{self._account}",
+            object_lock_enabled=locked,
+            force_destroy=self.deployment.is_ephemeral or name == "logs",
+            tags=self.called(name, "bucket"),
+        )
+        aws.s3_bucket_public_access_block(
+            self,
+            f"{name}-private",
+            bucket=bucket.id,
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+        )
+        aws.s3_bucket_ownership_controls(
+            self, f"{name}-owner", bucket=bucket.id, rule={"object_ownership": "BucketOwnerEnforced"}
+        )
+        if versioned:
+            versioning = aws.s3_bucket_versioning(
+                self, f"{name}-versions", bucket=bucket.id, versioning_configuration={"status": "Enabled"}
+            )
+            if locked:
+                self._lock(bucket, versioning)
+        return bucket
+
+    def _lock(self, bucket: Any, versioning: Any) -> None:
+        archive = self.deployment.archive
+        retention = {"mode": LOCK_MODES[archive.retention], "days": archive.days}
+        aws.s3_bucket_object_lock_configuration(
+            self, "archive-lock", bucket=bucket.id, rule={"default_retention": retention}, depends_on=[versioning]
+        )
+
+    def _encrypt(self, name: str, bucket: Any, by: dict[str, str]) -> None:
+        aws.s3_bucket_server_side_encryption_configuration(
+            self,
+            f"{name}-encryption",
+            bucket=bucket.id,
+            rule=[{"apply_server_side_encryption_by_default": by, "bucket_key_enabled": "kms_master_key_id" in by}],
+        )
+
+    def _policy(self, name: str, bucket: Any, *statements: Statement) -> Any:
+        return aws.s3_bucket_policy(self, f"{name}-policy", bucket=bucket.id, policy=document(*statements))
+
+    def _log_policy(self) -> None:
+        """Load balancers and S3 itself write here, for this account only."""
+        objects = f"{self.logs.arn}/*"
+        ours = {"aws:SourceAccount": self._account}
+        writers = [
+            "logdelivery.elasticloadbalancing.amazonaws.com",
+            "delivery.logs.amazonaws.com",
+            "logging.s3.amazonaws.com",
+        ]
+        write = allow(["s3:PutObject"], objects, StringEquals=ours) | {"Principal": {"Service": writers}}
+        see = allow(["s3:GetBucketAcl"], self.logs.arn, StringEquals=ours)
+        self.logs_policy = self._policy(
+            "logs",
+            self.logs,
+            write | {"Sid": "Write"},
+            see | {"Sid": "See", "Principal": {"Service": "delivery.logs.amazonaws.com"}},
+            tls_only(self.logs.arn, objects),
+        )
+
+    def _expire_logs(self) -> None:
+        aws.s3_bucket_lifecycle_configuration(
+            self,
+            "logs-life",
+            bucket=self.logs.id,
+            rule=[
+                {
+                    "id": "expire",
+                    "status": "Enabled",
+                    "filter": [{"prefix": ""}],
+                    "expiration": [{"days": LOG_DAYS}],
+                    "noncurrent_version_expiration": [{"noncurrent_days": 1}],
+                    "abort_incomplete_multipart_upload": [{"days_after_initiation": 7}],
+                }
+            ],
+        )
+
+    def _tier(self) -> None:
+        archive = self.deployment.archive
+        steps = [(archive.colder_days, "STANDARD_IA"), (GLACIER_AFTER_DAYS, "GLACIER_IR")]
+        transitions = [
+            {"days": days, "storage_class": storage}
+            for days, storage in steps
+            if archive.colder_days <= days < archive.days
+        ]
+        aws.s3_bucket_lifecycle_configuration(
+            self,
+            "archive-life",
+            bucket=self.archive.id,
+            rule=[
+                {
+                    "id": "keep",
+                    "status": "Enabled",
+                    "filter": [{"prefix": ""}],
+                    "transition": transitions,
+                    "expiration": [{"days": archive.days + GRACE_DAYS}],
+                    "noncurrent_version_expiration": [{"noncurrent_days": GRACE_DAYS}],
+                    "abort_incomplete_multipart_upload": [{"days_after_initiation": 7}],
+                }
+            ],
+        )
+
+
+class Backups(Station):
+    """Monthly snapshots for as long as the record is kept: RDS's own backups end at 35 days."""
+
+    def __init__(self, scope: Construct, deployment: Deployment, keys: Keys) -> None:
+        super().__init__(scope, "backups", deployment)
+        self.vault = aws.backup_vault(
+            self,
+            "vault",
+            name=self.names("record", "backup"),
+            kms_key_arn=keys.archive.arn,
+            force_destroy=deployment.is_ephemeral,
+            tags=self.called("record", "backup"),
+        )
+        if not deployment.is_ephemeral:
+            self._lock()
+        plan = aws.backup_plan(
+            self, "plan", name=self.names("record", "plan"), rule=self._rules(), tags=self.called("record", "plan")
+        )
+        self._select(plan, self._role(keys.account))
+
+    def _lock(self) -> None:
+        """Governance may be lifted by who may change the vault; sealed becomes final after three days."""
+        sealed = {"changeable_for_days": 3} if self.deployment.archive.retention == "sealed" else {}
+        aws.backup_vault_lock_configuration(
+            self,
+            "lock",
+            backup_vault_name=self.vault.name,
+            min_retention_days=min(self.deployment.archive.days, 7),
+            max_retention_days=self.deployment.archive.days,
+            **sealed,
+        )
+
+    def _rules(self) -> list[dict[str, Any]]:
+        days = self.deployment.archive.days
+        kept: dict[str, int] = {"delete_after": days}
+        if days >= GRACE_DAYS + COLD_DAYS_MIN:
+            kept["cold_storage_after"] = GRACE_DAYS
+        monthly = {
+            "rule_name": "monthly",
+            "target_vault_name": self.vault.name,
+            "schedule": "cron(0 3 1 * ? *)",
+            "lifecycle": kept,
+        }
+        return [monthly]
+
+    def _role(self, account: str) -> Any:
+        role = aws.iam_role(
+            self, "role", name=self.names("backup", "role"), assume_role_policy=trust("backup", account)
+        )
+        aws.iam_role_policy_attachment(self, "role-policy", role=role.name, policy_arn=BACKUP)
+        return role
+
+    def _select(self, plan: Any, role: Any) -> None:
+        """What carries our tag, and not that of a deployment beside us."""
+        aws.backup_selection(
+            self,
+            "selection",
+            name=self.names("record", "selection"),
+            plan_id=plan.id,
+            iam_role_arn=role.arn,
+            selection_tag=[{"type": "STRINGEQUALS", "key": "Backup", "value": self.names.stack}],
+        )
