@@ -15,7 +15,6 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 import psycopg
-import redis
 from psycopg import AsyncConnection
 from rich.table import Table
 
@@ -26,12 +25,12 @@ from penstock.store.binaries import Programs, find_folder
 from penstock.store.embedded import EmbeddedPostgres, embedded_directory, running_url
 from penstock.store.migrate import SERVER_MIN, applied, migrations, pending, require_server
 from penstock.store.postgres import connect, translated
+from penstock.store.redis import Link
 
 PYTHON_MIN: Final = (3, 11)
 DRIFT_S: Final = 2.0
 BUILT: Final = datetime(2025, 1, 1, tzinfo=UTC)
 """No clock that is right shows less."""
-REACH_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +188,18 @@ def _cache(settings: Settings) -> str:
     if not settings.cache.url.startswith(("redis:", "rediss:")):
         return "in memory"
     try:
-        with redis.Redis.from_url(settings.cache.url, socket_timeout=REACH_S, socket_connect_timeout=REACH_S) as client:
-            client.ping()
-    except (redis.RedisError, ValueError, OSError) as error:
-        raise Misconfigured(
-            "cache.url", f"Redis does not answer ({error})", "start it, or correct `cache.url`"
-        ) from error
+        asyncio.run(_ask_redis(settings.cache.url))
+    except Unavailable as error:
+        raise Misconfigured("cache.url", str(error), "start it, or correct `cache.url`") from error
     return "Redis answers"
+
+
+async def _ask_redis(url: str) -> None:
+    link = Link(url)
+    try:
+        await link.check()
+    finally:
+        await link.close()
 
 
 def _database(settings: Settings) -> list[Check]:

@@ -130,6 +130,7 @@ def sql(
 ) -> None:
     """Print a URL by which BI tools read the history with SQL; it can change nothing."""
     from penstock.store.migrate import reader_url
+    from penstock.store.tools import tool_login
 
     url = run_loop(reader_url(instance(data).store_url))
     if not psql:
@@ -138,7 +139,10 @@ def sql(
     program = shutil.which("psql")
     if program is None:
         raise Misconfigured("psql", "it is not on the PATH", "install PostgreSQL's client, or use the printed URL")
-    os.execv(program, [program, url])  # noqa: S606  # psql takes our place, with the person's own terminal
+    login = tool_login(url)
+    os.set_inheritable(login.file.fileno(), True)
+    # psql takes our place, with the person's own terminal
+    os.execve(program, [program, login.dbname], login.environment)  # noqa: S606
 
 
 @contextmanager

@@ -270,7 +270,7 @@ def _connection(url: str) -> Any:  # redis types what it makes by the URL's sche
             socket_timeout=None,  # we keep time ourselves, a call at a time
             socket_connect_timeout=CONNECT_S,
             socket_keepalive=True,
-            retry=Retry(NoBackoff(), 0),
+            retry=Retry(NoBackoff(), 1 if login else 0),
         )
         return pool.make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError) as error:  # its text may hold the password

@@ -26,18 +26,20 @@ class RedisLogin(CredentialProvider):
         return (login.user, login.password) if login.user else (login.password,)
 
     async def log_in(self, connection: AbstractConnection) -> None:
-        """A fresh connection's first words. Raises what redis-py knows how to clean up after."""
+        """A fresh connection's first words. When they are refused, whoever tries once more comes with a newer secret.
+
+        Raises what redis-py knows how to clean up after, caused by what is to be mended.
+        """
         try:
             secret = await VAULT.get(self._credentials)
             try:
                 await connection.on_connect()
-            except AuthenticationError:
-                await VAULT.get(self._credentials, refused=secret)
-                await connection.on_connect()
-        except AuthenticationError as error:
-            raise RedisConnectionError("refused") from self._credentials.wrong(f"Redis refuses it ({error})", _MEND)
+            except AuthenticationError as error:
+                if await VAULT.get(self._credentials, refused=secret) is secret:
+                    raise self._credentials.wrong(f"Redis refuses it ({error})", _MEND) from error
+                raise
         except PenstockError as error:
-            raise RedisConnectionError("no secret") from error
+            raise RedisConnectionError("no login") from error
 
 
 def login_options(address: Address) -> tuple[str, dict[str, Any]]:

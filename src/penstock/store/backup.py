@@ -31,7 +31,6 @@ from typing import Any, Final
 import msgspec
 import zstandard
 from psycopg import AsyncConnection
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from penstock import __version__
 from penstock.errors import Misconfigured, Tampered, Unavailable
@@ -40,6 +39,7 @@ from penstock.store.embedded import EmbeddedPostgres
 from penstock.store.migrate import applied, require_server
 from penstock.store.postgres import connect, translated
 from penstock.store.sql import statements
+from penstock.store.tools import tool_login
 
 LOG: Final = "stream/log.db"
 DUMP: Final = "database.dump.zst"
@@ -214,17 +214,18 @@ def _fill_from(dump: Path, url: str, progress: Progress) -> None:
 def _tool(
     url: str, command: list[str], *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
-    """One of PostgreSQL's tools at work on *url*, its password where no list of processes shows it."""
-    place = conninfo_to_dict(url)
-    environment = {**os.environ, "PGPASSWORD": str(place.pop("password", ""))}
+    """One of PostgreSQL's tools at work on *url*."""
+    login = tool_login(url)
     program, *arguments = command
-    return subprocess.Popen(
-        [find_folder() / program, *arguments, f"--dbname={make_conninfo('', **place)}"],
-        env=environment,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-    )
+    with login.file:
+        return subprocess.Popen(
+            [find_folder() / program, *arguments, f"--dbname={login.dbname}"],
+            env=login.environment,
+            pass_fds=[login.file.fileno()],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+        )
 
 
 def _require_done(tool: subprocess.Popen[bytes], name: str) -> None:
