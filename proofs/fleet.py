@@ -85,6 +85,7 @@ class Fleet:
 
     def __enter__(self) -> "Fleet":
         self.store_url = self.postgres.start()
+        self.prepare()
         if self._gated:
             self.gate = Gate(int(psycopg.conninfo.conninfo_to_dict(self.store_url)["port"]))
             self.gate.open()
@@ -97,6 +98,9 @@ class Fleet:
         made = self.penstock("keys", "create", "--name", "proof", "--role", "admin", "--rate", "0", "--json")
         self.key = json.loads(made)["key"]
         return self
+
+    def prepare(self) -> None:
+        """The database is there, and nothing of ours runs yet."""
 
     def __exit__(self, *_: object) -> None:
         for service in reversed(self.services.values()):
