@@ -22,6 +22,7 @@ PROOFS = {
     "p4": Proof("p4_schedules.py", "10000", "500"),
     "p5": Proof("p5_resharding.py", "300", "15"),
     "p6": Proof("p6_partial_puts.py", "120", "8"),
+    "p7": Proof("p7_poison.py", "10", "2"),
     "p8": Proof("p8_database.py", "20", "5"),
     "p9": Proof("p9_redis.py", "60", "5"),
     "p12": Proof("p12_inputs.py", "1000000", "20000"),
