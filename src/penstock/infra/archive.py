@@ -12,6 +12,7 @@ from penstock.infra.terraform import aws
 
 GLACIER_AFTER_DAYS: Final = 365
 GRACE_DAYS: Final = 30
+PREFIX: Final = "readings"
 COLD_DAYS_MIN: Final = 90
 """AWS Backup keeps what went cold for at least so long."""
 BACKUP: Final = "arn:aws:iam::aws:policy/service-role/AWSBackupServiceRolePolicyForBackup"
@@ -23,7 +24,7 @@ class Buckets(Station):
 
     def __init__(self, scope: Construct, deployment: Deployment, keys: Keys) -> None:
         super().__init__(scope, "archive", deployment)
-        self._account = keys.account
+        self._account, self._key = keys.account, keys.archive.arn
         self.logs = self._bucket("logs", versioned=True)
         self._encrypt("logs", self.logs, {"sse_algorithm": "AES256"})  # load balancers can write with no other key
         self._log_policy()
@@ -35,10 +36,18 @@ class Buckets(Station):
         aws.s3_bucket_logging(
             self, "archive-logging", bucket=self.archive.id, target_bucket=self.logs.id, target_prefix="archive/"
         )
+        self.lifter = self._lifter() if deployment.archive.retention == "governance" else None
 
     def environment(self) -> dict[str, str]:
         """What a worker is told."""
-        return {}
+        archive = self.deployment.archive
+        return {
+            "PENSTOCK_ARCHIVE__URL": f"s3://{self.archive.bucket}/{PREFIX}",
+            "PENSTOCK_ARCHIVE__REGION": self.deployment.region,
+            "PENSTOCK_ARCHIVE__RETENTION": archive.retention,
+            "PENSTOCK_ARCHIVE__RETENTION_DAYS": str(archive.days),
+            "PENSTOCK_ARCHIVE__KMS_KEY": self._key,
+        }
 
     def writes(self) -> Statement:
         """May add segments and read them back; neither delete them nor lift a lock."""
@@ -83,6 +92,32 @@ class Buckets(Station):
         aws.s3_bucket_object_lock_configuration(
             self, "archive-lock", bucket=bucket.id, rule={"default_retention": retention}, depends_on=[versioning]
         )
+
+    def _lifter(self) -> Any:
+        """The named role that may lift a governance lock: for people of this account, with a second factor."""
+        people = {
+            "Effect": "Allow",
+            "Action": "sts:AssumeRole",
+            "Principal": {"AWS": f"arn:aws:iam::{self._account}:root"},
+            "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}},
+        }
+        role = aws.iam_role(
+            self,
+            "lifter",
+            name=self.names("archive-lifter", "role"),
+            assume_role_policy=document(people),
+            tags=self.called("archive-lifter", "role"),
+        )
+        lift = ["s3:BypassGovernanceRetention", "s3:DeleteObjectVersion", "s3:GetObjectRetention"]
+        see = ["s3:ListBucket", "s3:ListBucketVersions"]
+        aws.iam_role_policy(
+            self,
+            "lifter-policy",
+            name="lift",
+            role=role.id,
+            policy=document(allow(lift, f"{self.archive.arn}/*"), allow(see, self.archive.arn)),
+        )
+        return role
 
     def _encrypt(self, name: str, bucket: Any, by: dict[str, str]) -> None:
         aws.s3_bucket_server_side_encryption_configuration(

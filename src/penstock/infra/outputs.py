@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cdktn import TerraformOutput, TerraformVariable
 
+from penstock.infra.spelling import KEY_ID, PLAN_ID, spellings
+
 if TYPE_CHECKING:
     from penstock.infra.stack import Plant
-
-KEY_ID: Final = "api_key_id"
 
 
 class Output(NamedTuple):
@@ -36,7 +36,7 @@ OUTPUTS: Final[Mapping[str, Output]] = {
     "kinesis_endpoint_id": Output("Kinesis inside the network.", _endpoint("kinesis-streams")),
     "api_gateway_url": Output("Where metered clients begin.", lambda plant: plant.api.url if plant.api else None),
     KEY_ID: Output("The metered clients' key, made by `penstock deploy`.", lambda plant: plant.api and _key_id(plant)),
-    "usage_plan_id": Output("What meters them.", lambda plant: plant.api.plan.id if plant.api else None),
+    PLAN_ID: Output("What meters them.", lambda plant: plant.api.plan.id if plant.api else None),
     "kinesis_stream_name": Output("The bulk lane.", lambda plant: plant.stream.bulk.name),
     "kinesis_critical_stream_name": Output(
         "The critical lane.", lambda plant: plant.stream.critical and plant.stream.critical.name
@@ -56,13 +56,13 @@ OUTPUTS: Final[Mapping[str, Output]] = {
     "secrets_manager_secret_arn": Output("The tasks' login.", lambda plant: plant.secrets.login.arn),
     "db_master_secret_arn": Output("The master's, kept by RDS.", lambda plant: plant.store.master_secret),
     "archive_bucket_name": Output("The archive.", lambda plant: plant.buckets.archive.bucket),
+    "archive_lifter_role_arn": Output(
+        "Who may lift a lock of the archive.", lambda plant: plant.buckets.lifter and plant.buckets.lifter.arn
+    ),
     "backup_vault_name": Output("Backups kept as long as the record.", lambda plant: plant.backups.vault.name),
     "efs_id": Output("The shared file system.", lambda plant: plant.files.system.id if plant.files else None),
     "dashboard_name": Output("Everything at a glance.", lambda plant: plant.deployment.names("plant", "dashboard")),
 }
-CAMEL: Final = ("tokyo", "virginia")
-"""Profiles whose readers expect camelCase; virginia speaks both."""
-SNAKE: Final = ("london", "montreal", "virginia", "frankfurt")
 
 
 def say(plant: "Plant") -> None:
@@ -74,19 +74,6 @@ def say(plant: "Plant") -> None:
         for spelt in spellings(name, plant.deployment.profile):
             made = TerraformOutput(plant, f"output-{spelt}", value=value, description=output.why)
             made.override_logical_id(spelt)
-
-
-def spellings(name: str, profile: str) -> list[str]:
-    """How *profile* spells *name*; a profile of one's own as most do."""
-    camel = [camel_case(name)] if profile in CAMEL else []
-    snake = [name] if profile in SNAKE or not camel else []
-    return list(dict.fromkeys(camel + snake))
-
-
-def camel_case(name: str) -> str:
-    """`vpc_id` is `vpcId`."""
-    head, *rest = name.split("_")
-    return head + "".join(part.capitalize() for part in rest)
 
 
 def _key_id(plant: "Plant") -> Any:

@@ -1,6 +1,6 @@
 """The plant in AWS on one page: what there is, what reaches what, and who may do what."""
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from cdktn import LocalBackend, S3Backend, TerraformStack
 from cdktn_provider_aws.provider import AwsProvider
@@ -23,19 +23,11 @@ from penstock.infra.process import scale_on_age, work_role
 from penstock.infra.release import Release
 from penstock.infra.secrets import Secrets
 from penstock.infra.serve import serve_role
+from penstock.infra.simulated import Simulated
 from penstock.infra.store import Store
 from penstock.infra.stream import Stream
 from penstock.infra.tasks import Cluster, Service
 from penstock.infra.telemetry import Logs, Watch, traces, writes_metrics
-
-
-class Simulated(NamedTuple):
-    """AWS played by something else, for tests."""
-
-    endpoint: str = ""
-    """Where it answers; empty: Amazon itself."""
-    provider_version: str = ""
-    """Another version of Terraform's provider than the bindings were made for."""
 
 
 class Plant(TerraformStack):
@@ -188,34 +180,9 @@ class Plant(TerraformStack):
         )
 
 
-SERVICES: Final = tuple(
-    [
-        "acm",
-        "apigateway",
-        "applicationautoscaling",
-        "backup",
-        "cloudwatch",
-        "codedeploy",
-        "ec2",
-        "ecr",
-        "ecs",
-        "efs",
-        "elasticache",
-        "elbv2",
-        "iam",
-        "kinesis",
-        "kms",
-        "lambda",
-        "logs",
-        "rds",
-        "route53",
-        "s3",
-        "secretsmanager",
-        "sns",
-        "sqs",
-        "sts",
-        "wafv2",
-    ]
+SERVICES: Final = (
+    "acm apigateway applicationautoscaling backup cloudwatch codedeploy ec2 ecr ecs efs elasticache elbv2 iam kinesis "
+    "kms lambda logs rds route53 s3 secretsmanager sns sqs sts wafv2"
 )
 """All that the stack speaks to."""
 
@@ -232,5 +199,5 @@ def _played(endpoint: str) -> dict[str, Any]:
         "skip_region_validation": True,
         "s3_use_path_style": True,
         "max_retries": 2,
-        "endpoints": [dict.fromkeys(SERVICES, endpoint)],
+        "endpoints": [dict.fromkeys(SERVICES.split(), endpoint)],
     }

@@ -7,19 +7,17 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from penstock.errors import Misconfigured
 from penstock.infra.description import Deployment
 from penstock.infra.rotation import ROTATION_FILE, rotation_package
-
-if TYPE_CHECKING:
-    from penstock.infra.stack import Simulated
+from penstock.infra.rules import check
+from penstock.infra.simulated import Simulated, simulated_by_environment
 
 TERRAFORM: Final = ">=1.11.0"
 """Write-only arguments and ephemeral passwords need it."""
 STACK_FILE: Final = "cdk.tf.json"
-PROVIDER: Final = "PENSTOCK_TEST_AWS_PROVIDER_VERSION"
 Template = dict[str, Any]
 
 
@@ -30,23 +28,26 @@ class Synthesised(NamedTuple):
     rotation: bytes
     """The rotation function's code."""
 
+    @property
+    def resources(self) -> int:
+        """How many there are."""
+        return sum(len(named) for named in self.template["resource"].values())
 
-def synthesise(deployment: Deployment, simulated: "Simulated | None" = None) -> Synthesised:
+
+def synthesise(deployment: Deployment, simulated: Simulated | None = None) -> Synthesised:
     """The stack of *deployment* as Terraform reads it. Raises Misconfigured when a rule is broken, with every mend."""
-    from penstock.infra.rules import check  # noqa: PLC0415  # needs nothing, but has no place among the runtime's imports
-
     made = build(deployment, simulated)
     check(made.template, deployment)
     return made
 
 
-def build(deployment: Deployment, simulated: "Simulated | None" = None) -> Synthesised:
+def build(deployment: Deployment, simulated: Simulated | None = None) -> Synthesised:
     """Likewise, before any rule has looked at it."""
     _find_node()
     try:
         from cdktn import App  # noqa: PLC0415  # a quarter of a gigabyte, and Node
 
-        from penstock.infra.stack import Plant, Simulated  # noqa: PLC0415
+        from penstock.infra.stack import Plant  # noqa: PLC0415
     except ImportError as error:
         mend = "pip install 'penstock[deploy]'"
         raise Misconfigured("deploy", f"what makes stacks is not installed ({error.name})", mend) from error
@@ -54,8 +55,7 @@ def build(deployment: Deployment, simulated: "Simulated | None" = None) -> Synth
     context = {"targetVersions": {"terraform": TERRAFORM}, "excludeStackIdFromLogicalIds": "true"}
     with tempfile.TemporaryDirectory(prefix="penstock-synth-") as folder, _quiet():
         app = App(outdir=folder, hcl_output=False, context=context)
-        played = simulated or Simulated(provider_version=os.environ.get(PROVIDER, ""))
-        Plant(app, deployment, played)
+        Plant(app, deployment, simulated or simulated_by_environment())
         app.synth()
         text = (Path(folder) / "stacks" / deployment.names.stack / STACK_FILE).read_text()
     return Synthesised(tidy(json.loads(text)), package)
