@@ -1,9 +1,11 @@
 """What moto is corrected in. Each test runs twice: it holds with the correction, and moto alone fails it."""
 
+import io
 import json
 import urllib.error
 import urllib.request
 import uuid
+import zipfile
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -101,6 +103,16 @@ def test_a_rule_that_names_a_group_keeps_its_description(aws: SimulatedAws) -> N
     assert [rule.get("Description") for rule in rules if not rule["IsEgress"]] == ["tasks to database"]
 
 
+def test_a_rule_that_names_a_prefix_list_keeps_its_description(aws: SimulatedAws) -> None:
+    ec2 = aws.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    group = ec2.create_security_group(GroupName=unique("group"), Description="d", VpcId=vpc)["GroupId"]
+    asked = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443}
+    asked["PrefixListIds"] = [{"PrefixListId": "pl-1", "Description": "tasks to S3"}]
+    made = ec2.authorize_security_group_egress(GroupId=group, IpPermissions=[asked])["SecurityGroupRules"]
+    assert [rule.get("Description") for rule in made] == ["tasks to S3"]
+
+
 def test_a_service_is_read_back_as_it_was_described(aws: SimulatedAws) -> None:
     ecs = aws.client("ecs")
     cluster, name = unique("cluster"), unique("service")
@@ -185,6 +197,20 @@ def test_a_tls_only_bucket_serves_who_comes_by_tls(aws: SimulatedAws) -> None:
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
 
 
+def test_a_bucket_logs_to_where_a_policy_of_several_services_lets_it(aws: SimulatedAws) -> None:
+    s3 = aws.client("s3")
+    logs, logged = unique("logs"), unique("logged")
+    for bucket in (logs, logged):
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": aws.region})
+    services = ["delivery.logs.amazonaws.com", "logging.s3.amazonaws.com"]
+    allowed = {"Effect": "Allow", "Principal": {"Service": services}, "Action": ["s3:PutObject"]}
+    allowed["Resource"] = [f"arn:aws:s3:::{logs}/*"]
+    s3.put_bucket_policy(Bucket=logs, Policy=json.dumps({"Version": "2012-10-17", "Statement": [allowed]}))
+    wanted = {"TargetBucket": logs, "TargetPrefix": "archive/"}
+    s3.put_bucket_logging(Bucket=logged, BucketLoggingStatus={"LoggingEnabled": wanted})
+    assert s3.get_bucket_logging(Bucket=logged)["LoggingEnabled"]["TargetBucket"] == logs
+
+
 def test_a_bucket_with_objects_can_be_given_a_lock(aws: SimulatedAws) -> None:
     s3 = aws.client("s3")
     bucket = unique("bucket")
@@ -207,3 +233,35 @@ def test_a_rotation_without_a_lambda_can_be_cancelled(aws: SimulatedAws) -> None
     secrets.rotate_secret(SecretId=arn, RotationRules={"AutomaticallyAfterDays": 30})
     secrets.cancel_rotate_secret(SecretId=arn)
     assert not secrets.describe_secret(SecretId=arn).get("RotationEnabled")
+
+
+def function(aws: SimulatedAws, **asked: object) -> str:
+    """A function's ARN; its code does nothing."""
+    trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    role = aws.client("iam").create_role(RoleName=unique("role"), AssumeRolePolicyDocument=policy)["Role"]["Arn"]
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as package:
+        package.writestr("rotate.py", "def rotate(event, context): ...")
+    made = aws.client("lambda").create_function(
+        FunctionName=unique("function"), Runtime="python3.12", Handler="rotate.rotate", Role=role,
+        Code={"ZipFile": code.getvalue()}, **asked,
+    )  # fmt: skip
+    return str(made["FunctionArn"])
+
+
+def test_a_functions_dead_letters_are_read_back(aws: SimulatedAws) -> None:
+    wanted = {"TargetArn": "arn:aws:sqs:eu-west-2:123456789012:dead"}
+    arn = function(aws, DeadLetterConfig=wanted)
+    assert aws.client("lambda").get_function(FunctionName=arn)["Configuration"]["DeadLetterConfig"] == wanted
+
+
+def test_a_rotation_by_lambda_is_set_up_without_docker_and_changes_nothing_yet(aws: SimulatedAws) -> None:
+    secrets = aws.client("secretsmanager")
+    arn = secrets.create_secret(Name=unique("secret"), SecretString="first")["ARN"]
+    secrets.rotate_secret(
+        SecretId=arn, RotationLambdaARN=function(aws), RotateImmediately=False,
+        RotationRules={"AutomaticallyAfterDays": 30},
+    )  # fmt: skip
+    assert secrets.describe_secret(SecretId=arn)["RotationEnabled"] is True
+    assert secrets.get_secret_value(SecretId=arn, VersionStage="AWSCURRENT")["SecretString"] == "first"

@@ -4,9 +4,22 @@ Every correction has a test that fails on moto alone: when a newer moto is right
 correction goes.
 """
 
-from simaws.corrections import autoscaling, backup, codedeploy, ec2, ecs, efs, elasticache, kinesis, rds, s3, secrets
+from simaws.corrections import (
+    autoscaling,
+    backup,
+    codedeploy,
+    ec2,
+    ecs,
+    efs,
+    elasticache,
+    kinesis,
+    lambdas,
+    rds,
+    s3,
+    secrets,
+)
 
-SERVICES = (autoscaling, backup, codedeploy, ec2, ecs, efs, elasticache, kinesis, rds, s3, secrets)
+SERVICES = (autoscaling, backup, codedeploy, ec2, ecs, efs, elasticache, kinesis, lambdas, rds, s3, secrets)
 
 
 def correct() -> None:

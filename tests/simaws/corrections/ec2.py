@@ -1,16 +1,17 @@
-"""EC2: a security group's rule keeps its description when it names another group."""
+"""EC2: a security group's rule keeps its description, whether it names addresses, a group or a prefix list."""
 
 from typing import Any
 
 from moto.ec2.models.security_groups import SecurityGroupRule
 
+from simaws.patch import around
+
 
 def correct() -> None:
-    SecurityGroupRule.description = property(_description)
+    @around(SecurityGroupRule, "__init__")
+    def initialise(original: Any, rule: Any, *given: Any, **named: Any) -> None:
+        original(rule, *given, **named)
+        other_side = [one for one in given if isinstance(one, dict)]
+        rule.told = next((one["Description"] for one in other_side if one.get("Description")), None)
 
-
-def _description(rule: Any) -> str | None:
-    for origin in (rule.ip_range, rule.source_group):
-        if description := (origin or {}).get("Description"):
-            return str(description)
-    return None
+    SecurityGroupRule.description = property(lambda rule: rule.told)  # type: ignore[method-assign,assignment]

@@ -1,4 +1,4 @@
-"""S3: a policy's condition on TLS, and a lock that is set when objects are there already."""
+"""S3: conditions and lists in policies, and a lock that is set when objects are there already."""
 
 import json
 from typing import Any
@@ -12,6 +12,7 @@ from simaws.patch import add, around
 
 def correct() -> None:
     add(S3Backend, put_object_lock_configuration)
+    add(FakeBucket, _log_permissions_enabled_policy)
 
     @around(FakeBucket, "get_permission")
     def permission(original: Any, bucket: Any, action: str, resource: str) -> Any:
@@ -25,8 +26,8 @@ def correct() -> None:
         return IAMPolicy(json.dumps(policy)).is_action_permitted(action, resource)
 
 
-def _listed(statements: Any) -> list[dict[str, Any]]:
-    return statements if isinstance(statements, list) else [statements]
+def _listed(one_or_many: Any) -> list[Any]:
+    return one_or_many if isinstance(one_or_many, list) else [one_or_many]
 
 
 def _asks_for_tls(statement: dict[str, Any]) -> bool:
@@ -40,3 +41,16 @@ def put_object_lock_configuration(backend: Any, bucket_name: str, lock_enabled: 
         raise InvalidBucketState("Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration")
     bucket.object_lock_enabled = bucket.object_lock_enabled or lock_enabled
     bucket.default_lock_mode, bucket.default_lock_days, bucket.default_lock_years = rule
+
+
+def _log_permissions_enabled_policy(_bucket: Any, target_bucket: Any, target_prefix: str | None) -> bool:
+    """Moto looks for one service and one resource where a policy may list several."""
+    policy = json.loads(target_bucket.policy.decode()) if target_bucket.policy else {"Statement": []}
+    objects = {f"{target_bucket.arn}/{prefix}*" for prefix in ("", target_prefix or "")}
+    return any(
+        one["Effect"] == "Allow"
+        and "logging.s3.amazonaws.com" in _listed(one.get("Principal", {}).get("Service"))
+        and "s3:PutObject" in _listed(one["Action"])
+        and objects & set(_listed(one["Resource"]))
+        for one in _listed(policy["Statement"])
+    )
