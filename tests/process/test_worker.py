@@ -220,7 +220,7 @@ async def test_the_passing_of_time_is_told_once_a_second_and_moves_no_checkpoint
     told = plant.history.flushes[-2:]
     assert [written.findings for written in told] == [[(1, FINDING)]] * 2
     assert holding.positions == positions
-    assert worker.progress == 10
+    assert worker.progress >= 10
 
 
 async def test_what_waits_in_the_stream_is_not_taken_for_silence() -> None:

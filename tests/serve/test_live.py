@@ -213,7 +213,8 @@ async def test_a_tag_is_told_twice_a_second_at_most(plant: Plant) -> None:
     assert 1 <= len(told) <= elapsed * 2 + 1
     await asyncio.sleep(0.5)
     await live.look()
-    assert [json.loads(data)["value"] for key, data in said(listener) if key == T] == [11.0]
+    told += [data for key, data in said(listener) if key == T]  # nothing more where the last look was slow enough
+    assert json.loads(told[-1])["value"] == 11.0
 
 
 FAR = 2**186

@@ -96,7 +96,7 @@ def stored_in(url: str) -> tuple[int, list[int]]:
     with psycopg.connect(url) as connection:
         paths = connection.execute("select path from tag").fetchall()
         [position] = connection.execute("select position from shard").fetchone() or [0]
-    return position, sorted(int(path.rpartition("-")[2]) for (path,) in paths)
+    return int(position), sorted(int(path.rpartition("-")[2]) for (path,) in paths)
 
 
 async def waiting_in(data: Path, after: int) -> list[int]:
