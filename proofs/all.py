@@ -25,7 +25,9 @@ PROOFS = {
     "p7": Proof("p7_poison.py", "10", "2"),
     "p8": Proof("p8_database.py", "20", "5"),
     "p9": Proof("p9_redis.py", "60", "5"),
+    "p11": Proof("p11_rotation.py", "50", "6"),
     "p12": Proof("p12_inputs.py", "1000000", "20000"),
+    "p20": Proof("p20_canaries.py", "1", "1"),
 }
 
 
