@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -174,6 +174,28 @@ class CacheSettings(Room):
     )
 
 
+class ArchiveSettings(Room):
+    """Where closed days are kept as Parquet files, out of the database's reach."""
+
+    url: str = Field(default="", description="`` none, `files:PATH`, or `s3://BUCKET/PREFIX`.")
+    retention: Literal["ephemeral", "governance", "sealed"] = Field(
+        default="governance",
+        description="`ephemeral` locks nothing (all that `files:` can do), `governance` locks what a named role may "
+        "unlock, `sealed` what nobody can unlock before its time.",
+    )
+    retention_days: float = Field(default=2_557.0, gt=0, description="How long what is archived stays locked.")
+    kms_key: str = Field(
+        default="", description="KMS key that encrypts, by ARN, id or alias; as the bucket does by default."
+    )
+    region: str = Field(default="", description="AWS region of the bucket; what the environment says by default.")
+    endpoint: str = Field(default="", description="Where S3 answers; Amazon's own in the region by default.")
+    after_h: float = Field(default=1.0, ge=0, description="So long after its end in UTC a day is archived.")
+    late_h: float = Field(
+        default=24.0, ge=0, description="How long what comes late to an archived day gathers before it is archived."
+    )
+    every_s: float = Field(default=3_600.0, gt=0, description="How often closed days are looked for.")
+
+
 class ServeSettings(Room):
     """What people see."""
 
@@ -210,6 +232,7 @@ class Settings(BaseSettings):
     detect: DetectSettings = DetectSettings()
     store: StoreSettings = StoreSettings()
     cache: CacheSettings = CacheSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     serve: ServeSettings = ServeSettings()
 
     @classmethod

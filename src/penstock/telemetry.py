@@ -51,6 +51,13 @@ LEASE_EVENTS: Final = Counter(
     "What became of leases: acquired, asked_for, given_up, fenced, expired, stuck, failed, ended, lost_to_retention.",
     ["event"],
 )
+ARCHIVED_READINGS: Final = Counter("penstock_archived_readings_total", "Readings written to the archive.")
+ARCHIVED_BYTES: Final = Counter("penstock_archived_bytes_total", "Bytes of Parquet files written to the archive.")
+ARCHIVE_WAITING: Final = Gauge(
+    "penstock_archive_waiting_days",
+    "Closed days with readings that are not in the archive.",
+    multiprocess_mode="mostrecent",
+)
 
 
 def start_logging(level: str = "info") -> None:

@@ -1,0 +1,108 @@
+"""The archive, chosen by its URL; and the one archiver among all who work."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from penstock.errors import Misconfigured, PenstockError
+from penstock.settings import Settings
+from penstock.store.archive import Archive, Retention
+from penstock.store.archive_books import ArchiveBooks
+from penstock.store.archive_files import FilesArchive
+from penstock.store.archiver import Archived, ArchiveLimits, Archiver, Told, only_archiver
+from penstock.store.postgres import Database
+from penstock.store.seal import Sealer
+from penstock.telemetry import log
+
+AGAIN_S: Final = 300.0
+"""After a failure it is tried again so soon, or sooner."""
+
+
+async def keep_archiving(settings: Settings, database: Database, stop: asyncio.Event) -> None:
+    """Archive what is due until *stop*, unless another process does.
+
+    Raises Misconfigured for settings that contradict each other. What is wrong with the bucket is told in the log and
+    tried again: readings are taken, stored and alarmed all the same.
+    """
+    if not settings.archive.url:
+        return
+    async with opened_archive(settings) as archive:
+        while not stop.is_set():
+            pause_s = settings.archive.every_s
+            try:
+                await _archive(settings, database, archive)
+            except PenstockError as error:
+                log.error("nothing is archived; readings stay in the database meanwhile", why=str(error))
+                pause_s = min(pause_s, AGAIN_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause_s)
+
+
+async def archive_now(settings: Settings, database: Database, told: Told) -> Archived | None:
+    """Archive every closed day, late readings too; None when another process is at it. Raises what the archive does."""
+    async with opened_archive(settings) as archive:
+        await archive.check()
+        await _seal(database)
+        async with only_archiver(database) as ours:
+            if not ours:
+                return None
+            archiver = Archiver(database, archive, limits_of(settings), told)
+            return await archiver.run(late=timedelta(0))
+
+
+@asynccontextmanager
+async def opened_archive(settings: Settings) -> AsyncIterator[Archive]:
+    """The archive that `archive.url` names, until the end. Raises Misconfigured."""
+    archive = await _open(settings)
+    try:
+        yield archive
+    finally:
+        await archive.close()
+
+
+def limits_of(settings: Settings) -> ArchiveLimits:
+    """When days are archived, and for how long."""
+    archive = settings.archive
+    return ArchiveLimits(
+        after=timedelta(hours=archive.after_h),
+        late=timedelta(hours=archive.late_h),
+        keep=timedelta(days=archive.retention_days),
+    )
+
+
+async def _open(settings: Settings) -> Archive:
+    archive, retention = settings.archive, Retention(settings.archive.retention)
+    match archive.url.partition(":")[0]:
+        case "files":
+            return FilesArchive(Path(archive.url.partition(":")[2]), retention)
+        case "s3":
+            from penstock.store.archive_s3 import S3Settings, open_s3, read_url  # noqa: PLC0415  # slow to import
+
+            bucket, prefix = read_url(archive.url)
+            return await open_s3(
+                S3Settings(bucket, prefix, retention, archive.kms_key, archive.region, archive.endpoint)
+            )
+        case "":
+            raise Misconfigured("archive.url", "it is not set", "set it to files:PATH or s3://BUCKET/PREFIX")
+        case scheme:
+            raise Misconfigured(
+                "archive.url", f"no archive is called {scheme!r}", "use files:PATH or s3://BUCKET/PREFIX"
+            )
+
+
+async def _archive(settings: Settings, database: Database, archive: Archive) -> None:
+    async with only_archiver(database) as ours:
+        if ours:
+            await archive.check()
+            await Archiver(database, archive, limits_of(settings)).run()
+
+
+async def _seal(database: Database) -> None:
+    """What is sealed already may be archived; no worker may be running that would do it."""
+    sealer = Sealer(database, 1.0)
+    for grp in await ArchiveBooks(database).unsealed_groups():
+        while await sealer.seal(grp):
+            pass

@@ -1,0 +1,286 @@
+"""The archiver: writes closed days of history to the archive, and later what came late to them."""
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from penstock.store.archive import (
+    Archive,
+    ArchivedFile,
+    FlushSpan,
+    Kept,
+    Manifest,
+    ManifestOf,
+    Retention,
+    manifest_key,
+    object_key,
+    sha256_of,
+)
+from penstock.store.archive_books import SQL, ArchiveBooks, DayReadings, Due
+from penstock.store.encode import starts_of
+from penstock.store.parquet import ParquetFile, Stretch
+from penstock.store.postgres import Database, translated
+from penstock.store.read import at
+from penstock.telemetry import ARCHIVE_WAITING, ARCHIVED_BYTES, ARCHIVED_READINGS, log
+
+PART_READINGS: Final = 16_000_000
+"""A file ends with the tag by which it has so many readings: 64 to 128 MB."""
+
+Told = Callable[[date, int, int], None]
+"""Is told of progress: the day, readings written, and readings there are at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveLimits:
+    """When days are archived, for how long they are kept, and how large files become."""
+
+    after: timedelta = timedelta(hours=1)
+    """So long after its end in UTC a day is closed."""
+    late: timedelta = timedelta(days=1)
+    """What comes late to an archived day gathers for so long."""
+    keep: timedelta = timedelta(days=2_557)
+    part_readings: int = PART_READINGS
+
+
+class Archived(NamedTuple):
+    """What one pass archived."""
+
+    segments: int = 0
+    objects: int = 0
+    readings: int = 0
+    bytes: int = 0
+
+
+class _File(NamedTuple):
+    """A Parquet file, kept by the archive."""
+
+    told: ArchivedFile
+    kept: Kept
+
+
+@dataclass(slots=True)
+class _Part:
+    """What is told of a file, summed up while it is made."""
+
+    readings: int = 0
+    ts_lo: int = 2**63 - 1
+    ts_hi: int = -(2**63)
+    tags: dict[str, int] = field(default_factory=dict)
+
+    def add(self, stretch: Stretch) -> None:
+        ts = stretch.points.ts
+        starts = starts_of(stretch.tag)
+        for place, n in zip(stretch.tag[starts].tolist(), np.diff(starts, append=len(stretch)).tolist(), strict=True):
+            path = stretch.paths[place]
+            self.tags[path] = self.tags.get(path, 0) + n
+        self.readings += len(stretch)
+        self.ts_lo, self.ts_hi = min(self.ts_lo, int(ts.min())), max(self.ts_hi, int(ts.max()))
+
+
+class Archiver:
+    """Archives what is due. Two at once do no harm: both make the same objects, and one of them writes it down."""
+
+    def __init__(
+        self,
+        database: Database,
+        archive: Archive,
+        limits: ArchiveLimits | None = None,
+        told: Told = lambda *_: None,
+    ) -> None:
+        self._database = database
+        self._archive = archive
+        self._limits = limits or ArchiveLimits()
+        self._told = told
+        self._books = ArchiveBooks(database)
+
+    async def run(self, *, late: timedelta | None = None) -> Archived:
+        """Archive every closed day that is due; *late* instead of the limits' own.
+
+        Raises Unavailable, Misconfigured, and Tampered when the archive holds what we did not put there.
+        """
+        horizon = await self._books.horizon()
+        await self._books.discover(horizon)
+        days = await self._books.due(self._limits.after, self._limits.late if late is None else late)
+        done = [await self._archive_day(due, horizon) for due in days]
+        ARCHIVE_WAITING.set((await self._books.waiting(self._limits.after)).days)
+        return Archived(*map(sum, zip(Archived(), *done, strict=True)))
+
+    async def _archive_day(self, due: Due, horizon: int) -> Archived:
+        span = await self._books.begin(due, horizon)
+        if span is None:
+            return Archived()
+        number, previous = await self._books.previous(span.day)
+        with tempfile.TemporaryDirectory(prefix="penstock-archive-") as folder:
+            files = [file async for file in self._files(span, number + 1, Path(folder))]
+            if not files:
+                await self._books.finish(span)
+                return Archived()
+            manifest = _manifest(span, number + 1, previous, files)
+            segment = await self._keep_manifest(manifest, span, Path(folder))
+        if not await self._books.finish(span, segment, [_object_row(manifest, *it) for it in enumerate(files, 1)]):
+            return Archived()
+        ARCHIVED_READINGS.inc(manifest.readings)
+        ARCHIVED_BYTES.inc(manifest.size_bytes)
+        log.info("day archived", day=str(span.day), number=manifest.number, readings=manifest.readings)
+        return Archived(1, len(files), manifest.readings, manifest.size_bytes)
+
+    async def _files(self, span: FlushSpan, number: int, folder: Path) -> AsyncIterator[_File]:
+        """The span's readings as Parquet files, each kept by the archive."""
+        readings = DayReadings(self._database, span)
+        tags = await self._books.tags(span)
+        writing = _Writing(folder, self._limits.part_readings)
+        done, most = 0, sum(tag.readings for tag in tags)
+        part = 0
+        with closing(writing):
+            async for stretch in readings.stretches(tags):
+                for piece in writing.pieces(stretch):
+                    if piece is None:
+                        part += 1
+                        yield await self._keep(writing, span, number, part)
+                    else:
+                        await writing.add(piece)
+                done += len(stretch)
+                self._told(span.day, done, most)
+            if writing.part.readings:
+                yield await self._keep(writing, span, number, part + 1)
+
+    async def _keep(self, writing: "_Writing", span: FlushSpan, number: int, part: int) -> _File:
+        told = writing.part
+        file = await writing.finish()
+        sha256 = await asyncio.to_thread(sha256_of, file)
+        key = object_key(span.day, number, part, sha256)
+        kept = await self._archive.put(key, file, sha256, self._until(span))
+        size = file.stat().st_size
+        file.unlink()
+        described = ArchivedFile(
+            key=key, sha256=sha256.hex(), size_bytes=size, readings=told.readings,
+            ts_lo=at(told.ts_lo), ts_hi=at(told.ts_hi), tags=told.tags,
+        )  # fmt: skip
+        return _File(described, kept)
+
+    async def _keep_manifest(self, manifest: Manifest, span: FlushSpan, folder: Path) -> dict[str, Any]:
+        """Written last. Returns the segment's row."""
+        file = folder / "manifest.json"
+        content = manifest.encode()
+        file.write_bytes(content)
+        sha256 = hashlib.sha256(content).digest()
+        key = manifest_key(span.day, manifest.number, sha256)
+        kept = await self._archive.put(key, file, sha256, self._until(span))
+        return {
+            "day": span.day,
+            "number": manifest.number,
+            "url": self._archive.url,
+            "flush_lo": span.lo,
+            "flush_hi": span.hi,
+            "readings": manifest.readings,
+            "bytes": manifest.size_bytes,
+            "manifest": key,
+            "manifest_sha256": sha256,
+            "version": kept.version,
+            "locked_until": kept.locked_until,
+            "made_at": manifest.made_at,
+        }
+
+    def _until(self, span: FlushSpan) -> datetime | None:
+        """Counted from when the day was begun, so that whoever repeats it asks for the same."""
+        if self._archive.retention is Retention.EPHEMERAL:
+            return None
+        return (span.begun_at + self._limits.keep).replace(microsecond=0)
+
+
+class _Writing:
+    """Files being made one after the other: a file ends with the tag by which it is full."""
+
+    def __init__(self, folder: Path, part_readings: int) -> None:
+        self._folder = folder
+        self._part_readings = part_readings
+        self._file: ParquetFile | None = None
+        self._path = ""
+        self.part = _Part()
+
+    def pieces(self, stretch: Stretch) -> Iterator[Stretch | None]:
+        """The stretch, cut where a file ends, which None says. Where that is depends on the readings alone."""
+        if not len(stretch):
+            return
+        begin, held = 0, self.part.readings
+        for start in starts_of(stretch.tag).tolist():
+            path = stretch.paths[stretch.tag[start]]
+            if path != self._path and held + start - begin >= self._part_readings:
+                if start > begin:
+                    yield stretch.pick(slice(begin, start))
+                yield None
+                begin, held = start, 0
+            self._path = path
+        yield stretch.pick(slice(begin, len(stretch)))
+
+    async def add(self, piece: Stretch) -> None:
+        if self._file is None:
+            self._file = await asyncio.to_thread(ParquetFile, self._folder)
+        await asyncio.to_thread(self._file.add, piece)
+        self.part.add(piece)
+
+    async def finish(self) -> Path:
+        """The file as it is, and begin anew."""
+        assert self._file is not None
+        file = await asyncio.to_thread(self._file.finish)
+        self.close()
+        self.part = _Part()
+        return file
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+
+@asynccontextmanager
+async def only_archiver(database: Database) -> AsyncIterator[bool]:
+    """Whether we are the one archiver of the database, until the end."""
+    with translated():
+        connection = await database.connect("archive")
+        async with connection:
+            row = await (await connection.execute(SQL["try_lock"])).fetchone()
+            yield row is not None and bool(row[0])
+
+
+def _manifest(span: FlushSpan, number: int, previous: ManifestOf | None, files: list[_File]) -> Manifest:
+    told = [file.told for file in files]
+    return Manifest(
+        day=span.day,
+        number=number,
+        flush_lo=span.lo,
+        flush_hi=span.hi,
+        made_at=span.begun_at,
+        readings=sum(it.readings for it in told),
+        size_bytes=sum(it.size_bytes for it in told),
+        ts_lo=min(it.ts_lo for it in told),
+        ts_hi=max(it.ts_hi for it in told),
+        previous=previous,
+        objects=told,
+    )
+
+
+def _object_row(manifest: Manifest, part: int, file: _File) -> dict[str, Any]:
+    told, kept = file
+    return {
+        "day": manifest.day,
+        "number": manifest.number,
+        "part": part,
+        "key": told.key,
+        "sha256": bytes.fromhex(told.sha256),
+        "readings": told.readings,
+        "bytes": told.size_bytes,
+        "ts_lo": told.ts_lo,
+        "ts_hi": told.ts_hi,
+        "etag": kept.etag,
+        "version": kept.version,
+        "locked_until": kept.locked_until,
+    }
