@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from penstock import __version__
-from penstock.cli import care, files, fleet, look, manage, plan, run
+from penstock.cli import archive, care, files, fleet, look, manage, plan, run
 
 app = typer.Typer(
     name="penstock",
@@ -39,6 +39,7 @@ app.command(rich_help_panel=FILES)(files.score)
 app.command(rich_help_panel=CARE)(care.doctor)
 app.command(rich_help_panel=CARE)(care.backup)
 app.command(rich_help_panel=CARE)(care.restore)
+app.command(rich_help_panel=CARE)(archive.archive)
 app.command(rich_help_panel=CARE)(care.bench)
 app.command(rich_help_panel=CARE)(plan.plan)
 
