@@ -51,7 +51,7 @@ class Buckets(Station):
 
     def writes(self) -> Statement:
         """May add segments and read them back; neither delete them nor lift a lock."""
-        return allow(["s3:PutObject", "s3:PutObjectRetention", "s3:GetObject"], f"{self.archive.arn}/*")
+        return allow(["s3:PutObject", "s3:PutObjectRetention", "s3:GetObject", "s3:GetObjectRetention"], f"{self.archive.arn}/*")
 
     def lists(self) -> Statement:
         """May see what is there."""
