@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from ingest.hostile import hostile
 from penstock.errors import Rejected
 from penstock.ingest.codec import Caps, Decoded, decode
-from penstock.ingest.foreign import DECOMPRESSED_BYTES_MAX, DEPTH_MAX, ITEMS_MAX, RAW_BYTES_MAX, decode_foreign
+from penstock.ingest.foreign import (
+    DECOMPRESSED_BYTES_MAX,
+    DEPTH_MAX,
+    ITEMS_MAX,
+    RAW_BYTES_MAX,
+    REFUSED_MAX,
+    decode_foreign,
+)
 from penstock.stream.port import Foreign
 from stream.readings import content
 
@@ -106,7 +113,7 @@ def test_a_record_as_large_as_allowed_stays_within_bounds():
     tracemalloc.start()
     try:
         foreign = decode_foreign(data)
-        assert len(foreign.poison) == 19_999
+        assert len(foreign.poison) == REFUSED_MAX + 1
         assert tracemalloc.get_traced_memory()[1] < 40 * 2**20
     finally:
         tracemalloc.stop()
@@ -150,3 +157,11 @@ def _told(batch, refusals) -> tuple[object, object]:
 def test_no_bytes_raise(data: bytes, head: bytes):
     foreign = decode_foreign(head + data)
     assert len(foreign.batch) or foreign.poison
+
+
+def test_very_many_refusals_are_kept_as_a_thousand_and_one() -> None:
+    body = b"\n".join(b'{"tag": "no path", "ts": 1, "value": %d}' % i for i in range(3_000))
+    batch, poison, size = decode_foreign(body)
+    assert (len(batch), len(poison), size) == (0, REFUSED_MAX + 1, len(body))
+    assert poison[-1].detail.startswith("2000 more items")
+    assert poison[-1].raw.startswith(body[:40])

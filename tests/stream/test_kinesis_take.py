@@ -17,8 +17,10 @@ from penstock.model.slices import SLICES
 from penstock.stream.kinesis import shards as listing
 from penstock.stream.kinesis import take as taking
 from penstock.stream.kinesis.client import Kinesis, shard_name
+from penstock.stream.kinesis.entries import NOTHING, entry_of
+from penstock.stream.kinesis.feed import Raw
 from penstock.stream.kinesis.stream import KinesisStream, Taking
-from penstock.stream.port import Place
+from penstock.stream.port import Foreign, Place
 from stream.on_fake import (
     NOW_US,
     PRODUCER,
@@ -648,3 +650,16 @@ async def _all_units(stream: KinesisStream, client: Kinesis) -> list[str]:
             await stream.take(shard, 0, 1)
     assert [unit.name for unit in await stream.units()] == listed
     return listed
+
+
+def test_a_thousand_bombs_in_one_record_are_not_all_opened() -> None:
+    opened = []
+
+    def decode(data: bytes) -> Foreign:
+        opened.append(data)
+        return Foreign(NOTHING, (), size_bytes=8 * 2**20)
+
+    entry = entry_of("s", Raw(1, 0, aggregated(*[b"bomb%d" % i for i in range(1_000)])), decode)
+    assert len(opened) == 3
+    assert [one.raw for one in entry.poison] == [b"bomb%d" % i for i in range(3, 1_000)]
+    assert len({one.item for one in entry.poison}) == len(entry.poison)

@@ -17,6 +17,8 @@ from penstock.stream.port import Foreign, Poison
 
 DECOMPRESSED_BYTES_MAX: Final = 10 * 2**20
 ITEMS_MAX: Final = 100_000
+REFUSED_MAX: Final = 1_000
+"""Of the items that are refused so many are kept each by itself; the others together, as one."""
 DEPTH_MAX: Final = 8
 RAW_BYTES_MAX: Final = 64 * 2**10
 """Of what is refused so much is kept."""
@@ -36,7 +38,7 @@ def decode_foreign(data: bytes) -> Foreign:
     """
     try:
         body = decompress(data, _encoding(data), DECOMPRESSED_BYTES_MAX)
-        return _judged(_parse(body))
+        return _judged(_parse(body))._replace(size_bytes=len(body))
     except Rejected as error:
         return Foreign(_NOTHING, (Poison(0, error.code, str(error), data[:RAW_BYTES_MAX]),))
 
@@ -92,8 +94,11 @@ def _judged(items: _Items) -> Foreign:
     batch, refused = _sorted_out(items.parsed)
     if not refused:
         return Foreign(batch, ())
-    raws = _raws(items)
-    return Foreign(batch, tuple(_poison(refusal, raws) for refusal in sorted(refused)))
+    raws, refused = _raws(items), sorted(refused)
+    poison = [_poison(refusal, raws) for refusal in refused[:REFUSED_MAX]]
+    if len(refused) > REFUSED_MAX:
+        poison.append(_rest(refused[REFUSED_MAX:], items.body))
+    return Foreign(batch, tuple(poison))
 
 
 def _sorted_out(parsed: Parsed) -> tuple[ReadingBatch, Sequence[Refusal]]:
@@ -111,6 +116,11 @@ def _sorted_out(parsed: Parsed) -> tuple[ReadingBatch, Sequence[Refusal]]:
 def _poison(refusal: Refusal, raws: Sequence[bytes | msgspec.Raw]) -> Poison:
     raw = bytes(memoryview(raws[refusal.index])[:RAW_BYTES_MAX])
     return Poison(refusal.index, refusal.code, refusal.detail, raw)
+
+
+def _rest(refused: Sequence[Refusal], body: bytes) -> Poison:
+    detail = f"{len(refused)} more items of the record are refused; the first of them: {refused[0].detail}"
+    return Poison(refused[0].index, refused[0].code, detail, body[:RAW_BYTES_MAX])
 
 
 # -- an item's own bytes ----------------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ class Foreign(NamedTuple):
 
     batch: ReadingBatch
     poison: tuple[Poison, ...]
+    size_bytes: int = 0
+    """Once decompressed."""
 
 
 class Entry(NamedTuple):

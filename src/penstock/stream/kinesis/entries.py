@@ -1,6 +1,6 @@
 """A record as an entry: ours, somebody else's, several in one by Amazon's producer library, or broken."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -16,6 +16,11 @@ from penstock.stream.wire import decode_record, is_record
 
 RAW_BYTES_MAX: Final = 64 * 2**10
 """Of what cannot be decoded so much is kept."""
+ITEMS_MAX: Final = 100_000
+DECOMPRESSED_BYTES_MAX: Final = 16 * 2**20
+"""Of all that an aggregated record holds; the user record that goes beyond is the last that is decoded."""
+TOO_MUCH: Final = "too_large"
+TOO_MUCH_WHY: Final = "the aggregated record holds more than one entry may; put fewer or smaller records into one"
 NOTHING: Final = batch_of((), (), (), ())
 
 DecodeForeign = Callable[[bytes], Foreign]
@@ -30,13 +35,26 @@ def entry_of(shard: str, raw: Raw, decode_foreign: DecodeForeign) -> Entry:
     except Undecodable as error:
         poison = Poison(0, error.code, str(error), raw.data[:RAW_BYTES_MAX])
         return _entry(shard, raw, Foreign(NOTHING, (poison,)))
-    return _entry(shard, raw, joined(decode_foreign(record) for record in records))
+    return _entry(shard, raw, joined(_within_bounds(records, decode_foreign)))
+
+
+def _within_bounds(records: Iterable[bytes], decode_foreign: DecodeForeign) -> Iterator[Foreign]:
+    """One record may hold a thousand bombs: what goes beyond its bounds is kept as it came, for a person to see."""
+    items = size = 0
+    for record in records:
+        if items > ITEMS_MAX or size > DECOMPRESSED_BYTES_MAX:
+            yield Foreign(NOTHING, (Poison(0, TOO_MUCH, TOO_MUCH_WHY, record[:RAW_BYTES_MAX]),))
+            continue
+        part = decode_foreign(record)
+        items += len(part.batch) + len(part.poison)
+        size += part.size_bytes
+        yield part
 
 
 def joined(parts: Iterable[Foreign]) -> Foreign:
     """Several in a row as one: places count on."""
     batches, poison, first = [], [], 0
-    for batch, bad in parts:
+    for batch, bad, _ in parts:
         batches.append(replace(batch, index=batch.index + np.int32(first)))
         poison += [one._replace(item=one.item + first) for one in bad]
         first += max([-1, *(one.item for one in bad), *batch.index[-1:].tolist()]) + 1
