@@ -1,5 +1,6 @@
 """Every proof long: `python3 run.py prove`; all short ones: `prove short`; one, so long: `prove p2 1000`."""
 
+import os
 import subprocess
 import sys
 import time
@@ -46,7 +47,9 @@ def run(proof: Proof, size: list[str], *, short: bool) -> int:
     size = size or [proof.short if short else proof.long]
     print(f"{proof.file} {' '.join(size)}", flush=True)
     begun_s = time.monotonic()
-    code = subprocess.run([sys.executable, str(HERE / proof.file), *size], check=False).returncode
+    environment = os.environ | ({"PENSTOCK_SHORT_PROOF": "1"} if short else {})
+    command = [sys.executable, str(HERE / proof.file), *size]
+    code = subprocess.run(command, env=environment, check=False).returncode
     print(f"{proof.file}: {'failed' if code else 'passed'} after {time.monotonic() - begun_s:.0f} s", flush=True)
     return code
 

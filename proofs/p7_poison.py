@@ -27,6 +27,7 @@ import numpy as np
 import zstandard
 from fleet import Fleet, kinesis_client
 from load import FAULTS, Paced, judged
+from whole import HOLDS_TO_TIMES
 
 from penstock.model.batch import batch_of
 from penstock.stream.wire import Part, Stamp, encode_record
@@ -245,7 +246,7 @@ def main() -> None:
         print(json.dumps({"control": control}))
     if not control["blocked"]:
         sys.exit("the negative control was not caught: this proof proves nothing")
-    slow = not poisoned <= max(WORSE_BY * clean, clean + NOISE_MS)
+    slow = HOLDS_TO_TIMES and not poisoned <= max(WORSE_BY * clean, clean + NOISE_MS)
     faults = any(result[fault] for fault in (*FAULTS, "not found", "without reason or bytes"))
     sys.exit(1 if slow or faults or result["redriven"] != 200 or not result["came back"] else 0)
 

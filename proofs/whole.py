@@ -12,6 +12,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+HOLDS_TO_TIMES = "PENSTOCK_SHORT_PROOF" not in os.environ
+"""Short forms run on any machine, however busy: they tell times, and are judged by what must never happen."""
+
 
 class Plant:
     """Runs on one port for its whole life, so that senders can go on sending."""
