@@ -28,7 +28,7 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 
 from fleet import Fleet  # noqa: E402
 from load import FAULTS, Paced, judged  # noqa: E402
-from whole import HOLDS_TO_TIMES
+from whole import HOLDS_TO_TIMES  # noqa: E402
 
 from penstock.errors import PenstockError  # noqa: E402
 from penstock.secrets.rotation.handler import rotate  # noqa: E402
