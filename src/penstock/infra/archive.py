@@ -34,7 +34,12 @@ class Buckets(Station):
         self._policy("archive", self.archive, tls_only(self.archive.arn, f"{self.archive.arn}/*"))
         self._tier()
         aws.s3_bucket_logging(
-            self, "archive-logging", bucket=self.archive.id, target_bucket=self.logs.id, target_prefix="archive/"
+            self,
+            "archive-logging",
+            bucket=self.archive.id,
+            target_bucket=self.logs.id,
+            target_prefix="archive/",
+            depends_on=[self.logs_policy],  # S3 looks whether it may write there
         )
         self.lifter = self._lifter() if deployment.archive.retention == "governance" else None
 
@@ -51,7 +56,8 @@ class Buckets(Station):
 
     def writes(self) -> Statement:
         """May add segments and read them back; neither delete them nor lift a lock."""
-        return allow(["s3:PutObject", "s3:PutObjectRetention", "s3:GetObject", "s3:GetObjectRetention"], f"{self.archive.arn}/*")
+        actions = ["s3:PutObject", "s3:PutObjectRetention", "s3:GetObject", "s3:GetObjectRetention"]
+        return allow(actions, f"{self.archive.arn}/*")
 
     def lists(self) -> Statement:
         """May see what is there."""
@@ -78,6 +84,7 @@ class Buckets(Station):
         aws.s3_bucket_ownership_controls(
             self, f"{name}-owner", bucket=bucket.id, rule={"object_ownership": "BucketOwnerEnforced"}
         )
+        aws.s3_bucket_notification(self, f"{name}-events", bucket=bucket.id, eventbridge=True)
         if versioned:
             versioning = aws.s3_bucket_versioning(
                 self, f"{name}-versions", bucket=bucket.id, versioning_configuration={"status": "Enabled"}
@@ -195,7 +202,8 @@ class Buckets(Station):
 class Backups(Station):
     """Monthly snapshots for as long as the record is kept: RDS's own backups end at 35 days."""
 
-    def __init__(self, scope: Construct, deployment: Deployment, keys: Keys) -> None:
+    def __init__(self, scope: Construct, deployment: Deployment, keys: Keys, kept: list[str]) -> None:
+        """*kept*: ARNs of the database, and of whatever else is to be kept."""
         super().__init__(scope, "backups", deployment)
         self.vault = aws.backup_vault(
             self,
@@ -210,7 +218,7 @@ class Backups(Station):
         plan = aws.backup_plan(
             self, "plan", name=self.names("record", "plan"), rule=self._rules(), tags=self.called("record", "plan")
         )
-        self._select(plan, self._role(keys.account))
+        self._select(plan, self._role(keys.account), kept)
 
     def _lock(self) -> None:
         """Governance may be lifted by who may change the vault; sealed becomes final after three days."""
@@ -244,13 +252,13 @@ class Backups(Station):
         aws.iam_role_policy_attachment(self, "role-policy", role=role.name, policy_arn=BACKUP)
         return role
 
-    def _select(self, plan: Any, role: Any) -> None:
-        """What carries our tag, and not that of a deployment beside us."""
+    def _select(self, plan: Any, role: Any, kept: list[str]) -> None:
+        """What is named, and nothing of a deployment beside us."""
         aws.backup_selection(
             self,
             "selection",
             name=self.names("record", "selection"),
             plan_id=plan.id,
             iam_role_arn=role.arn,
-            selection_tag=[{"type": "STRINGEQUALS", "key": "Backup", "value": self.names.stack}],
+            resources=kept,
         )

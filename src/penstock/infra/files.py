@@ -29,7 +29,7 @@ class Files(Station):
             performance_mode="generalPurpose",
             throughput_mode="elastic",
             lifecycle_policy=[{"transition_to_ia": "AFTER_30_DAYS"}],
-            tags=self.called("shared", "files") | {"Backup": self.names.stack},
+            tags=self.called("shared", "files"),
         )
         for letter, subnet in zip(deployment.zones, network.private_ids, strict=True):
             aws.efs_mount_target(

@@ -25,8 +25,11 @@ GROUPS: Final[Mapping[str, str]] = {
     "endpoints": "AWS services inside the network",
 }
 ROLES: Final = ("ingest", "work", "serve")
+Span = tuple[int, int]
 EPHEMERAL: Final = ((1_024, 3_388), (3_390, 65_535))
 """Answers come back to these ports; remote desktops, which live among them, have no business here."""
+INSIDE: Final = ((HTTP, HTTP), (HTTPS, HTTPS), *EPHEMERAL)
+"""Every port of ours, and answers; the names' server is not subject to ACLs."""
 
 
 class Network(Station):
@@ -48,7 +51,7 @@ class Network(Station):
         self.public = [self._subnet("public", index) for index in range(len(deployment.zones))]
         self.private = [self._subnet("private", index) for index in range(len(deployment.zones))]
         self.tables = self._routes()
-        self.groups = {name: self._group(name, why) for name, why in GROUPS.items()}
+        self.groups = {name: self._group(name, why) for name, why in GROUPS.items() if self._is_needed(name)}
         self.endpoints = self._endpoints()
         if deployment.network.acls:
             self._acls()
@@ -201,6 +204,10 @@ class Network(Station):
             tags=self.called(name, "group"),
         )
 
+    def _is_needed(self, group: str) -> bool:
+        """A group that nothing is in would only be a hole for later."""
+        return {"link": bool(self.deployment.api.doors), "files": self.deployment.shared_files}.get(group, True)
+
     def _endpoints(self) -> dict[str, Any]:
         return {
             service: self._endpoint(service) for service in {"s3": 0} | dict.fromkeys(self.deployment.network.endpoints)
@@ -228,30 +235,31 @@ class Network(Station):
 
     def _acls(self) -> None:
         """A second fence around the subnets, for the day a security group is wrong."""
-        inside = str(self.deployment.network.cidr)
-        self._acl("public", self.public_ids, admitted=[HTTP, HTTPS], inside=inside)
-        self._acl("private", self.private_ids, admitted=[], inside=inside)
+        self._acl("public", self.public_ids, admitted=((HTTP, HTTP), (HTTPS, HTTPS)))
+        self._acl("private", self.private_ids, admitted=())
 
-    def _acl(self, tier: str, subnets: list[str], *, admitted: list[int], inside: str) -> None:
+    def _acl(self, tier: str, subnets: list[str], *, admitted: tuple[Span, ...]) -> None:
+        """Within the network all that we use; from outside answers, and what is *admitted*; to outside HTTPS."""
         acl = aws.network_acl(
             self, f"acl-{tier}", vpc_id=self.vpc.id, subnet_ids=subnets, tags=self.called(tier, "acl")
         )
-        numbers = count(100, 10)
-        ports = [(port, port) for port in admitted]
-        within = [(False, inside, (0, 0)), (True, inside, (0, 0))]
-        coming = [(False, WORLD, span) for span in (*ports, *EPHEMERAL)]
-        # To the outside go our own calls, and from public subnets the answers to those who came in.
-        leaving = [(True, WORLD, span) for span in ((HTTPS, HTTPS), *(EPHEMERAL if admitted else ()))]
-        for egress, cidr, (first, last) in (*within, *coming, *leaving):
-            number = next(numbers)
+        inside = str(self.deployment.network.cidr)
+        answers = EPHEMERAL if admitted else ()
+        ways = [
+            *((egress, inside, span) for egress in (False, True) for span in INSIDE),
+            *((False, WORLD, span) for span in (*admitted, *EPHEMERAL)),
+            *((True, WORLD, span) for span in ((HTTPS, HTTPS), *answers)),
+        ]
+        for number, (egress, cidr, (first, last)) in zip(count(100, 10), ways, strict=False):
             aws.network_acl_rule(
                 self,
                 f"acl-{tier}-{number}",
                 network_acl_id=acl.id,
                 rule_number=number,
                 egress=egress,
-                protocol="-1" if first == 0 else "tcp",
+                protocol="tcp",
                 rule_action="allow",
                 cidr_block=cidr,
-                **({} if first == 0 else {"from_port": first, "to_port": last}),
+                from_port=first,
+                to_port=last,
             )

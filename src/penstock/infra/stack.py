@@ -71,8 +71,9 @@ class Plant(TerraformStack):
         self.store = Store(self, plan, self.network, self.keys, self.logs)
         self.cache = Cache(self, plan, self.network, self.keys, self.logs)
         self.buckets = Buckets(self, plan, self.keys)
-        self.backups = Backups(self, plan, self.keys)
         self.files = Files(self, plan, self.network, self.keys) if plan.shared_files else None
+        kept = [self.store.database.arn, *([self.files.system.arn] if self.files else [])]
+        self.backups = Backups(self, plan, self.keys, kept)
         self.secrets = Secrets(self, plan, self.network, self.keys, self.store, self.logs, rotate_now=rotate_now)
         self.door = Door(self, plan, self.network, self.buckets, self.logs)
         self.api = Api(self, plan, self.network, self.door, self.buckets, self.logs) if plan.api.doors else None

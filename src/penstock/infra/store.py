@@ -129,7 +129,7 @@ class Store(Station):
             monitoring_interval=MONITORING_S,
             monitoring_role_arn=self._watcher.arn,
             enabled_cloudwatch_logs_exports=exported,
-            tags=self.called("postgres", "db") | self._backup(),
+            tags=self.called("postgres", "db"),
             depends_on=groups,
             **self._common(),
         )
@@ -156,7 +156,7 @@ class Store(Station):
             enable_http_endpoint=part.data_api,
             enabled_cloudwatch_logs_exports=["postgresql"],
             serverlessv2_scaling_configuration={"min_capacity": part.acu_min, "max_capacity": part.acu_max},
-            tags=self.called("aurora", "db") | self._backup(),
+            tags=self.called("aurora", "db"),
             depends_on=[group],
             **self._common(),
         )
@@ -185,9 +185,6 @@ class Store(Station):
             )
             for index in range(count)
         ]
-
-    def _backup(self) -> dict[str, str]:
-        return {"Backup": self.names.stack}
 
 
 def _parameters() -> list[dict[str, str]]:

@@ -11,11 +11,15 @@ from penstock.infra.terraform import aws
 
 MANAGED: Final = (
     "AWSManagedRulesAmazonIpReputationList",
+    "AWSManagedRulesAnonymousIpList",
     "AWSManagedRulesCommonRuleSet",
     "AWSManagedRulesKnownBadInputsRuleSet",
 )
-COUNTED: Final = {"AWSManagedRulesCommonRuleSet": ("SizeRestrictions_BODY",)}
-"""Batches of readings are larger than the eight kilobytes that this rule allows; our doors have their own limits."""
+COUNTED: Final = {
+    "AWSManagedRulesAnonymousIpList": ("HostingProviderIPList",),  # gateways and services of plants live in clouds
+    "AWSManagedRulesCommonRuleSet": ("SizeRestrictions_BODY",),  # batches have more than 8 KB; our doors know limits
+}
+"""Rules that only count, because they would stop the very senders that we are for."""
 
 
 class Wall(Station):

@@ -1,5 +1,5 @@
 #!/opt/penstock/bin/python
-"""`penstock-probe URL…`: exit 0 as soon as one answers 200, else 1. A container's own health, in the standard library alone.
+"""`penstock-probe URL…`: exit 0 as soon as one answers 200, else 1. A container's own health, by stdlib alone.
 
 Over loopback only, where a task's certificate, made at its start, can be nobody else's.
 """

@@ -24,7 +24,7 @@ def long_retention(template: Template, deployment: Deployment) -> Findings:
         mend = "give the backup plan delete_after = archive.days"
         yield Finding("D3", "aws_backup_plan", f"backups are not kept for {days} days", mend)
     if not any(template.every("aws_backup_selection")):
-        yield Finding("D3", "aws_backup_selection", "nothing is backed up", "select by the tag Backup")
+        yield Finding("D3", "aws_backup_selection", "nothing is backed up", "name the database in Backups")
 
 
 def lock_and_class_agree(template: Template, deployment: Deployment) -> Findings:
