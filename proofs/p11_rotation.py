@@ -5,8 +5,9 @@
 Eight writers through `Database`, each logging in anew at every 20th write; a door and two workers on a fake Kinesis,
 whose connections are ended after each rotation. The secret is in a Secrets Manager of our own, the database asks for
 SCRAM, the rotation is the Lambda's own function, run by an administrator who is no superuser; between the new password
-and its becoming the current one pass 0.1 to 5 s. No write may fail or take more than 250 ms (on a machine too busy
-for that: 2.5 times as long as for eight others beside them, whose password stays), no request be refused, no reading be lost or stored twice.
+and its becoming the current one pass 0.1 to 5 s. No write may fail or take more than 250 ms (on a machine too busy for
+that: 2.5 times as long as those of eight others beside them, whose password stays), no request be refused, no reading
+be lost or stored twice.
 
 The control keeps the secret that it read first. It must fail.
 """

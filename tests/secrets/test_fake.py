@@ -5,8 +5,10 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,14 +47,14 @@ CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("get_secret_value", {"VersionStage": "AWSCURRENT"}),
 )
 MOTO_IS_WRONG = {16, 17}
-"""A version put without labels becomes AWSCURRENT, the API reference says; moto's does not, once the label was moved."""
+"""A version put without labels becomes AWSCURRENT; moto's does not, once the label was moved."""
 TOLD = ("SecretString", "VersionId", "VersionIdsToStages")
 
 
 def client(url: str) -> Any:
     return get_session().create_client(
-        "secretsmanager", region_name="eu-central-1", endpoint_url=url, config=Config(retries={"total_max_attempts": 1}),
-        aws_access_key_id="x", aws_secret_access_key="x",
+        "secretsmanager", region_name="eu-central-1", endpoint_url=url,
+        config=Config(retries={"total_max_attempts": 1}), aws_access_key_id="x", aws_secret_access_key="x",
     )  # fmt: skip
 
 
@@ -71,9 +73,8 @@ def answer(api: Any, call: str, words: dict[str, Any]) -> object:
 @pytest.fixture(scope="module")
 def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A moto server in a process of its own: the one on the PATH, or in the folder that PENSTOCK_MOTO names."""
-    program = shutil.which(
-        "moto_server", path=os.pathsep.join([os.environ.get("PENSTOCK_MOTO", ""), os.environ["PATH"]])
-    )
+    folders = os.environ.get("PENSTOCK_MOTO", ""), str(Path(sys.executable).parent), os.environ["PATH"]
+    program = shutil.which("moto_server", path=os.pathsep.join(filter(None, folders)))
     if program is None:
         pytest.skip("moto_server is not on this machine's PATH (pip install 'moto[server]')")
     with socket.socket() as free:

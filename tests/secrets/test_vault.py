@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from penstock.errors import Misconfigured, Unavailable
 from penstock.secrets import vault as module
 from penstock.secrets.reference import Reference, read_reference
 from penstock.secrets.secret import Login, Secret
 from penstock.secrets.vault import AGAIN_S, KEEP_S, Vault, logged_in, revealed
+from penstock.stream.kinesis.trouble import Asked, at_start, later
 from secrets_fake.http import FakeSecretsManager
+from secrets_fake.store import Refusal
 
 SETTING = "store.url"
 CANARY = "c4n4ry-of-this-test"
@@ -110,6 +113,28 @@ async def test_what_is_wrong_with_a_secret_is_named_with_its_mend(  # noqa: PLR0
     assert why in refused.value.why
     assert mend in refused.value.mend
     assert CANARY not in str(refused.value)
+
+
+SIGNATURE = f"""The request signature we calculated does not match the signature you provided.
+
+The Canonical String for this request should have been
+'POST
+/
+
+x-amz-security-token:{CANARY}
+"""
+
+
+async def test_a_wrong_signature_is_named_without_the_session_token(
+    manager: FakeSecretsManager, name: str, vault: Vault
+):
+    manager.secrets.refusal = Refusal("InvalidSignatureException", SIGNATURE)
+    with pytest.raises(Misconfigured, match="sign wrongly") as refused:
+        await vault.get(read_reference(f"secret://{name}", SETTING))
+    assert CANARY not in str(refused.value)
+    theirs = ClientError({"Error": {"Code": "InvalidSignatureException", "Message": SIGNATURE}}, "PutRecords")
+    for told in (at_start, later):
+        assert CANARY not in str(told(theirs, Asked("kinesis:PutRecords", "plant", "eu-central-1", "https://k")))
 
 
 @pytest.mark.parametrize("unset", ["AWS_REGION", "AWS_ACCESS_KEY_ID"])

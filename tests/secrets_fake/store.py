@@ -51,6 +51,8 @@ class Secrets:
         self.secrets: dict[str, Secret] = {}
         self.denied: set[str] = set()
         """Names that nobody may read."""
+        self.refusal: Refusal | None = None
+        """What everybody is answered."""
         self.calls: list[str] = []
         self._lock = threading.Lock()
 
@@ -59,6 +61,8 @@ class Secrets:
         does = getattr(self, f"do_{action}", None)
         if does is None:
             raise Refusal("UnknownOperationException", action)
+        if self.refusal is not None:
+            raise self.refusal
         with self._lock:
             self.calls.append(action)
             return does(request)

@@ -159,7 +159,8 @@ def _filled(text: str, error: BaseException, asked: Asked) -> str:
 
 def _said(error: BaseException) -> str:
     if isinstance(error, boto.ClientError):
-        return f"{code_of(error)}, {_told(error).get('Message', 'without a word')}"
+        # a wrong signature is explained by the whole request, session token and all, from the second line on
+        return f"{code_of(error)}, {_told(error).get('Message', 'without a word').partition(chr(10))[0]}"
     return str(error) or type(error).__name__
 
 
