@@ -12,9 +12,11 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from penstock.doctor import run_doctor
 from penstock.door.redis import RedisLine
 from penstock.errors import Misconfigured, Unavailable
 from penstock.secrets.vault import AGAIN_S
+from penstock.settings import read_settings
 from penstock.store.embedded import EmbeddedPostgres
 from penstock.store.migrate import reader_url
 from penstock.store.postgres import Database, connect, translated
@@ -128,6 +130,17 @@ async def test_a_secret_that_is_not_there_is_named_when_the_pool_opens(place: Pl
     with pytest.raises(Misconfigured, match="no such secret"):
         await database.open()
     await database.close()
+
+
+def test_the_doctor_names_the_reference(place: Place, tmp_path: Path):
+    place.let_in("another")
+    tmp_path.chmod(0o700)
+    url = f"redis://127.0.0.1:1/0?credentials=secret://{place.name}"
+    checks = run_doctor(read_settings(data=tmp_path, store={"url": place.url}, cache={"url": url}))
+    found = {check.name: f"{check.detail} {check.mend}" for check in checks}
+    assert f"secret://{place.name}" in found["database"]
+    assert "Redis" in found["cache"] or "redis" in found["cache"]
+    assert CANARY not in str(found)
 
 
 def test_programs_get_the_password_by_no_list_and_no_environment(place: Place, embedded_server: EmbeddedPostgres):

@@ -225,6 +225,8 @@ def test_what_stops_it_is_named_with_its_mend(plant: Rotating, monkeypatch: pyte
     monkeypatch.setenv("PENSTOCK_ROTATION_DATABASE", plant.place)
     plant.manager.put(plant.admin_secret, {"username": "nobody", "password": "wr0ng"})
     assert "PENSTOCK_ROTATION_ADMIN must be" in refused(plant)
+    plant.manager.secrets.denied.add(plant.admin_secret)
+    assert "the function's role" in refused(plant)
 
 
 @only_rds

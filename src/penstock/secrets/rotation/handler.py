@@ -32,6 +32,7 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import get_session
 
 from penstock.errors import PenstockError
@@ -80,8 +81,11 @@ def rotate(event: Mapping[str, str], context: object) -> None:  # noqa: ARG001  
             f"{step} of {secret}: {error} is missing. Mend: see the docstring of {__name__}"
         ) from error
     except psycopg.Error as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        said = _first_line(error)
         raise RotationFailed(f"{step} of {secret}: the database says {said}. Mend: {_mend(said)}") from error
+    except (BotoCoreError, ClientError) as error:
+        mend = f"give the function's role and network what {__name__} names"
+        raise RotationFailed(f"{step} of {secret}: {_first_line(error)}. Mend: {mend}") from error
     _log.info("%s of %s: done", step, secret)
 
 
@@ -160,6 +164,10 @@ def _pending(rotation: Rotation) -> dict[str, Any]:
             "(aws secretsmanager update-secret-version-stage), then rotate again"
         )
     return pending
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _mend(said: str) -> str:
