@@ -211,6 +211,15 @@ def test_a_bucket_logs_to_where_a_policy_of_several_services_lets_it(aws: Simula
     assert s3.get_bucket_logging(Bucket=logged)["LoggingEnabled"]["TargetBucket"] == logs
 
 
+def test_a_bucket_that_tells_eventbridge_says_so(aws: SimulatedAws) -> None:
+    s3 = aws.client("s3")
+    bucket = unique("bucket")
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": aws.region})
+    wanted = {"EventBridgeConfiguration": {}}
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=wanted)
+    assert "EventBridgeConfiguration" in s3.get_bucket_notification_configuration(Bucket=bucket)
+
+
 def test_a_bucket_with_objects_can_be_given_a_lock(aws: SimulatedAws) -> None:
     s3 = aws.client("s3")
     bucket = unique("bucket")

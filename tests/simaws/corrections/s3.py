@@ -1,4 +1,4 @@
-"""S3: conditions and lists in policies, and a lock that is set when objects are there already."""
+"""S3: conditions and lists in policies, a lock set when objects are there already, and events read back."""
 
 import json
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.s3.exceptions import InvalidBucketState
 from moto.s3.models import FakeBucket, S3Backend
+from moto.s3.responses import S3Response
 
 from simaws.patch import add, around
 
@@ -24,6 +25,14 @@ def correct() -> None:
         if not policy["Statement"]:
             return PermissionResult.NEUTRAL
         return IAMPolicy(json.dumps(policy)).is_action_permitted(action, resource)
+
+    @around(S3Response, "serialized")
+    def serialized(original: Any, response: Any, answer: Any) -> Any:
+        """That a bucket tells EventBridge is kept by moto, and not told."""
+        if response.data.get("Action") == "GetBucketNotificationConfiguration" and answer.result is not None:
+            kept = response.backend.get_bucket_notification_configuration(response.bucket_name)
+            answer.result.update({"EventBridgeConfiguration": {}} if kept.event_bridge is not None else {})
+        return original(response, answer)
 
 
 def _listed(one_or_many: Any) -> list[Any]:
