@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -21,24 +21,22 @@ AGAIN_S: Final = 300.0
 """After a failure it is tried again so soon, or sooner."""
 
 
-async def keep_archiving(settings: Settings, database: Database, stop: asyncio.Event) -> None:
-    """Archive what is due until *stop*, unless another process does.
+@asynccontextmanager
+async def archiving(settings: Settings, database: Database) -> AsyncIterator[None]:
+    """Meanwhile archive what is due, unless another process does; at the end, whatever is under way is left for later.
 
     Raises Misconfigured for settings that contradict each other. What is wrong with the bucket is told in the log and
     tried again: readings are taken, stored and alarmed all the same.
     """
     if not settings.archive.url:
+        yield
         return
-    async with opened_archive(settings) as archive:
-        while not stop.is_set():
-            pause_s = settings.archive.every_s
-            try:
-                await _archive(settings, database, archive)
-            except PenstockError as error:
-                log.error("nothing is archived; readings stay in the database meanwhile", why=str(error))
-                pause_s = min(pause_s, AGAIN_S)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause_s)
+    async with opened_archive(settings) as archive, asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(_keep_archiving(settings, database, archive))
+        try:
+            yield
+        finally:
+            running.cancel()
 
 
 async def archive_now(settings: Settings, database: Database, told: Told) -> Archived | None:
@@ -91,6 +89,17 @@ async def _open(settings: Settings) -> Archive:
             raise Misconfigured(
                 "archive.url", f"no archive is called {scheme!r}", "use files:PATH or s3://BUCKET/PREFIX"
             )
+
+
+async def _keep_archiving(settings: Settings, database: Database, archive: Archive) -> None:
+    while True:
+        pause_s = settings.archive.every_s
+        try:
+            await _archive(settings, database, archive)
+        except PenstockError as error:
+            log.error("nothing is archived; readings stay in the database meanwhile", why=str(error))
+            pause_s = min(pause_s, AGAIN_S)
+        await asyncio.sleep(pause_s)
 
 
 async def _archive(settings: Settings, database: Database, archive: Archive) -> None:

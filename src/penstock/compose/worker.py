@@ -13,7 +13,7 @@ from uuid import uuid4
 from penstock.children import end_with_parent
 from penstock.clock import SystemClock
 from penstock.compose.adapters import Opened, is_shared, opened_stream, url_of_store
-from penstock.compose.archive import keep_archiving
+from penstock.compose.archive import archiving
 from penstock.compose.health import health
 from penstock.compose.kinesis import Shared, publish
 from penstock.errors import Unavailable
@@ -68,9 +68,8 @@ async def work_on(settings: Settings, opened: Opened, store_url: str, stop: asyn
     await _open(database)
     sealer = Sealer(database, settings.store.seal_s)
     try:
-        async with health(settings, opened, database), asyncio.TaskGroup() as tasks:
+        async with health(settings, opened, database), archiving(settings, database), asyncio.TaskGroup() as tasks:
             tasks.create_task(sealer.run(stop))
-            tasks.create_task(keep_archiving(settings, database, stop))
             if opened.shared is None:
                 tasks.create_task(_work_alone(settings, opened.stream, database, stop))
             else:

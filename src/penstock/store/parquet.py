@@ -109,6 +109,8 @@ class ParquetFile:
         return file
 
     def close(self) -> None:
+        """Also while another thread still adds: what it does is given up."""
+        self._duckdb.interrupt()
         self._duckdb.close()
         self._making.unlink(missing_ok=True)
 
