@@ -31,7 +31,8 @@ select (extract(epoch from f.received_at) - %(began)s) * 1000,
 from flush f where f.shard like %(shard)s and f.stored > 0 and f.committed_at > to_timestamp(%(began)s)
 """
 TO_COMMIT = """
-select extract(epoch from r.stored_at - r.ts) * 1000 from tag t, readings_between(t.path, to_timestamp(%(began)s), 'infinity') r
+select extract(epoch from r.stored_at - r.ts) * 1000
+from tag t, readings_between(t.path, to_timestamp(%(began)s), 'infinity') r
 where starts_with(t.path, %(prefix)s)
 """
 TO_ALARM = """
@@ -91,7 +92,7 @@ def told(fleet: Fleet, bulk: Run, critical: Run, began: float) -> dict[str, obje
 
 def run(fleet: Fleet, door: Plant, rate: float, seconds: float) -> dict[str, object]:
     began = time.time()
-    load = Load(rate=rate, seconds=seconds, batch=500, tags=BULK_TAGS, run="bulk", connections=32)
+    load = Load(rate=rate, seconds=seconds, batch=500, tags=BULK_TAGS, run="bulk", connections=128)
     bulk, critical = asyncio.run(both(door.url, fleet.key, load, seconds))
     fleet.drained(180)
     return told(fleet, bulk, critical, began)
@@ -119,6 +120,7 @@ def main() -> None:
         for i in range(2):
             fleet.worker(f"work{i}")
         make_critical(fleet, door, page)
+        asyncio.run(send(door.url, fleet.key, critical_load(5)))  # the change of owners is told once, and learned once
         top = capacity(fleet, door)
         print(json.dumps({"delivery": "fan-out" if settings else "polled", "capacity_per_s": round(top)}), flush=True)
         for share in (0.7, 2.0):
