@@ -382,3 +382,18 @@ async def test_locks_are_counted_from_the_beginning_so_that_a_repeat_asks_for_th
     assert asked[0] is not None
     assert asked[0] - datetime.now(UTC) > timedelta(days=2_556)
     assert ask(database, "select version, locked_until from archive_object") == [("version", asked[0])]
+
+
+async def test_an_archiver_that_is_stopped_leaves_the_day_for_the_next(
+    database: Database, writer: Writer, files: FilesArchive
+) -> None:
+    await writer.flush([good(1 + i % 50, LONG_AGO + i * 1_000, i / 7) for i in range(20_000)])
+    await seal_all(database)
+    for delay_s in (0.0, 0.02, 0.05, 0.1):
+        running = asyncio.create_task(archiver(database, files).run())
+        await asyncio.sleep(delay_s)
+        running.cancel()
+        await asyncio.wait([running])
+    await archiver(database, files).run()
+    assert ask(database, "select sum(readings) from archive_object") == [(20_000,)]
+    assert in_files(files) == in_database(database.url)

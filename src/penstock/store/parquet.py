@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Final, Self
 
 import duckdb
@@ -68,6 +69,7 @@ class ParquetFile:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._busy = Lock()
         self._making = folder / "readings.duckdb"
         self._making.unlink(missing_ok=True)
         config: dict[str, str | bool | int | float | list[str]] = {"threads": 1, "memory_limit": MEMORY}
@@ -91,27 +93,33 @@ class ParquetFile:
             "stored": stretch.stored_us,
             "flush": points.flush,
         }
-        self._duckdb.register("columns", columns)
-        try:
-            self._duckdb.execute(_PUT, [list(stretch.paths), texts, NO_SEQ])
-        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-            raise _no_room(error) from error
-        finally:
-            self._duckdb.unregister("columns")
+        with self._busy:
+            self._duckdb.register("columns", columns)
+            try:
+                self._duckdb.execute(_PUT, [list(stretch.paths), texts, NO_SEQ])
+            except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+                raise _no_room(error) from error
+            finally:
+                self._duckdb.unregister("columns")
 
     def finish(self) -> Path:
         """The file, whole; close before another is made."""
         file = self._folder / "readings.parquet"
+        with self._busy:
+            self._copy(file)
+        return file
+
+    def _copy(self, file: Path) -> None:
         try:
             self._duckdb.execute(_COPY.format(file=str(file).replace("'", "''"), row_group=ROW_GROUP))
         except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
             raise _no_room(error) from error
-        return file
 
     def close(self) -> None:
         """Also while another thread still adds: what it does is given up."""
         self._duckdb.interrupt()
-        self._duckdb.close()
+        with self._busy:  # DuckDB would wait for the other thread with Python's own lock held, and that for it
+            self._duckdb.close()
         self._making.unlink(missing_ok=True)
 
 
