@@ -27,7 +27,7 @@ class FilesArchive:
                 "set it to ephemeral, or name a bucket with Object Lock: s3://BUCKET/PREFIX",
             )
         self.url = f"files:{folder.absolute()}"
-        self.retention = retention
+        self.retention: Retention = retention
         self._folder = folder
 
     async def check(self) -> None:
