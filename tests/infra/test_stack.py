@@ -9,9 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from infra.snapshot import compare
+from penstock.cli import app
 from penstock.infra.reading import PROFILES, read_deployment
+from penstock.infra.rules.hygiene import NAMED_BY
 from penstock.infra.rules.template import Template
 from penstock.infra.spelling import spellings
 from penstock.infra.synth import Synthesised, synthesise, write
@@ -21,8 +24,8 @@ pytestmark = pytest.mark.skipif(find_spec("cdktn") is None, reason="this machine
 
 ZONES = {"tokyo": 2, "london": 2, "montreal": 2, "virginia": 3, "frankfurt": 2}
 OUTPUTS = {
-    "tokyo": "vpcId albDnsName albArn targetGroupArn s3EndpointId secretsManagerEndpointId ecrApiEndpointId ecrDkrEndpointId"
-    " logsEndpointId apiGatewayUrl rdsEndpoint redisEndpoint ecrRepositoryUrl dbSecretArn",
+    "tokyo": "vpcId albDnsName albArn targetGroupArn s3EndpointId secretsManagerEndpointId ecrApiEndpointId "
+    "ecrDkrEndpointId logsEndpointId apiGatewayUrl rdsEndpoint redisEndpoint ecrRepositoryUrl dbSecretArn",
     "london": "vpc_id kinesis_stream_name ecs_cluster_name redis_endpoint rds_endpoint db_secret_arn",
     "montreal": "vpc_id redis_endpoint aurora_endpoint aurora_reader_endpoint api_gateway_url api_key_id"
     " secrets_manager_secret_arn",
@@ -55,10 +58,6 @@ def test_a_profile_says_what_its_readers_expect(made: dict[str, Synthesised], pr
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_containers_run_the_words_of_the_command_line(made: dict[str, Synthesised], profile: str) -> None:
-    from typer.main import get_command
-
-    from penstock.cli import app
-
     words = get_command(app).commands  # type: ignore[attr-defined]
     ours = [one for _, one in Template(made[profile].template).containers() if one["essential"]]
     assert sorted(one["name"] for one in ours) == ["ingest", "serve", "work"]
@@ -192,6 +191,4 @@ def test_a_profile_of_ones_own_is_spelt_as_most_are() -> None:
 
 
 def _names(template: dict[str, object]) -> set[str]:
-    from penstock.infra.rules.hygiene import NAMED_BY
-
     return {str(one.get(NAMED_BY[one.kind])) for one in Template(template).every(*NAMED_BY)}

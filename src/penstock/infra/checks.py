@@ -139,11 +139,10 @@ def _tasks(deployment: Deployment) -> Refusals:
         if task.tasks_max < task.tasks_min:
             allowed = f"{role}.tasks_min ({task.tasks_min}) or more"
             yield Refusal(f"{role}.tasks_max", task.tasks_max, allowed, f"--set {role}.tasks_max={task.tasks_min}")
-    if deployment.work.tasks_max > max(1, deployment.stream.shards) and not deployment.stream.on_demand:
-        shards = deployment.stream.shards + deployment.stream.critical_shards
-        if deployment.work.tasks_max > shards:
-            allowed = f"no more than shards ({shards}): further workers would only wait"
-            yield Refusal("work.tasks_max", deployment.work.tasks_max, allowed, f"--set work.tasks_max={shards}")
+    shards = deployment.stream.shards + deployment.stream.critical_shards
+    if deployment.work.tasks_max > shards and not deployment.stream.on_demand:
+        allowed = f"no more than shards ({shards}): further workers would only wait"
+        yield Refusal("work.tasks_max", deployment.work.tasks_max, allowed, f"--set work.tasks_max={shards}")
 
 
 def _database(deployment: Deployment) -> Refusals:

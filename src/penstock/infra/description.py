@@ -3,9 +3,17 @@
 from ipaddress import IPv4Network
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from penstock.infra.names import Names
+
+
+def _text(value: object) -> object:
+    """A number would be taken for an address too."""
+    if not isinstance(value, str | IPv4Network):
+        raise ValueError("write it as 10.0.0.0/16")  # noqa: TRY004  # pydantic's way to refuse
+    return value
+
 
 Short = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,11}$")]
 Suffix = Annotated[str, Field(pattern=r"^[a-z0-9]{1,12}$")]
@@ -15,6 +23,7 @@ Endpoint = Literal[
 LOCK_MODES: Final = {"governance": "GOVERNANCE", "sealed": "COMPLIANCE"}
 """What S3 calls our retention classes; `ephemeral` has no lock."""
 Days = Annotated[int, Field(ge=1, le=36_500)]
+Cidr = Annotated[IPv4Network, BeforeValidator(_text, json_schema_input_type=str)]
 
 
 class Room(BaseModel):
@@ -26,12 +35,12 @@ class Room(BaseModel):
 class NetworkPart(Room):
     """Where everything lives."""
 
-    cidr: IPv4Network = Field(default=IPv4Network("10.0.0.0/16"), description="Addresses of the network.")
-    public_cidrs: tuple[IPv4Network, ...] = Field(
+    cidr: Cidr = Field(default=IPv4Network("10.0.0.0/16"), description="Addresses of the network.")
+    public_cidrs: tuple[Cidr, ...] = Field(
         default=(IPv4Network("10.0.0.0/24"), IPv4Network("10.0.1.0/24")),
         description="One public subnet a zone: load balancer and NAT gateway, nothing else.",
     )
-    private_cidrs: tuple[IPv4Network, ...] = Field(
+    private_cidrs: tuple[Cidr, ...] = Field(
         default=(IPv4Network("10.0.10.0/24"), IPv4Network("10.0.11.0/24")),
         description="One private subnet a zone: tasks, cache, database.",
     )

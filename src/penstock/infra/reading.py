@@ -5,6 +5,7 @@ Everything wrong is told at once, and before anything is made of it.
 
 import copy
 import difflib
+import functools
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,8 +55,8 @@ def describe(values: Mapping[str, Any]) -> Deployment:
         told = {refusal.field.partition("[")[0] for refusal in found}
         found += [refusal for refusal in refusals(deployment) if refusal.field not in told]
     if deployment is None or found:
-        lines = "\n".join(f"  {refusal}" for refusal in found)
-        raise Misconfigured("deployment", f"{len(found)} value(s) will not do:\n{lines}\n", "see the lines above")
+        lines = "".join(f"\n  {refusal}" for refusal in found)
+        raise Misconfigured("deployment", f"{len(found)} value(s) will not do", f"each as it says:{lines}")
     return deployment
 
 
@@ -181,9 +182,14 @@ def _example(field: str) -> str:
     return "…"
 
 
+@functools.cache
+def _whole_schema() -> dict[str, Any]:
+    return Deployment.model_json_schema()
+
+
 def _schema(field: str) -> dict[str, Any]:
     """The JSON schema of one field."""
-    whole = Deployment.model_json_schema()
+    whole = _whole_schema()
     schema: dict[str, Any] = whole
     for part in field.split("."):
         schema = schema.get("items", {}) if part.isdigit() else schema.get("properties", {}).get(part, {})

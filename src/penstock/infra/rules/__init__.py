@@ -16,8 +16,8 @@ def check(template: dict[str, Any], deployment: Deployment) -> None:
     """Raises Misconfigured with everything that the rules find, each with its mend."""
     findings = find(template, deployment)
     if findings:
-        lines = "\n".join(f"  {finding}" for finding in findings)
-        raise Misconfigured("stack", f"breaks {len(findings)} rule(s):\n{lines}\n", "see the lines above")
+        lines = "".join(f"\n  {finding}" for finding in findings)
+        raise Misconfigured("stack", f"breaks {len(findings)} rule(s)", f"each as it says:{lines}")
 
 
 def find(template: dict[str, Any], deployment: Deployment) -> list[Finding]:

@@ -1,0 +1,197 @@
+"""What may be described, and how a wrong description is refused."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from penstock.errors import Misconfigured
+from penstock.infra.checks import regions, shards_needed
+from penstock.infra.description import Deployment
+from penstock.infra.reading import ENVIRONMENTS, PROFILES, describe, field_names, read_deployment
+
+
+def refused(profile: str, *settings: str, environment: str = "prod") -> str:
+    with pytest.raises(Misconfigured) as caught:
+        read_deployment(profile, environment=environment, settings=settings)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_can_be_had_in_every_environment(profile: str, environment: str) -> None:
+    deployment = read_deployment(profile, environment=environment)
+    assert deployment.profile == profile
+    assert deployment.environment == environment
+
+
+@pytest.mark.parametrize(
+    ("profile", "region", "residency", "days"),
+    [
+        ("tokyo", "ap-northeast-1", "JP", 365),
+        ("london", "eu-west-2", "UK", 2_557),
+        ("montreal", "ca-central-1", "CA", 365),
+        ("virginia", "us-east-1", "US", 2_557),
+        ("frankfurt", "eu-central-1", "EU", 2_557),
+    ],
+)
+def test_a_profile_lies_where_its_name_says(profile: str, region: str, residency: str, days: int) -> None:
+    found = read_deployment(profile)
+    assert (found.region, found.residency, found.archive.days) == (region, residency, days)
+    assert found.archive.retention == "governance"
+
+
+def test_virginia_holds_its_peak() -> None:
+    virginia = read_deployment("virginia")
+    assert virginia.stream.peak_readings_per_s == 100_000
+    assert virginia.stream.shards >= max(3, shards_needed(virginia))
+
+
+@pytest.mark.parametrize(
+    ("setting", "field", "value", "allowed", "mend"),
+    [
+        ("stream.shards=0", "stream.shards", "0", "1 to 64", "--set stream.shards=2"),
+        ("stream.shards=2", "stream.shards", "2", "5 or more", "--set stream.shards=5"),
+        ("database.engine=oracle", "database.engine", "oracle", "rds, aurora", '--set database.engine="rds"'),
+        ("region=mars-1", "region", "mars-1", "known regions are", "regions.toml"),
+        ('zones=["a", "e"]', "zones", "a, e", "a, b, c, d, f", "--set zones="),
+        ("residency=EU", "residency", "EU", "lies in US", "set region to one of"),
+        ("ingest.memory_mb=512", "ingest.memory_mb", "512", "2,048-8,192", "--set ingest.memory_mb=2048"),
+        ("watch.log_days=8", "watch.log_days", "8", "one of 1, 3, 5, 7", "--set watch.log_days=30"),
+        ("door.domain=", "door.domain", "(none)", "certificate", "--set door.domain="),
+        ("door.insecure_http=true", "door.insecure_http", "True", "ephemeral", "door.certificate_arn"),
+        ("image=penstock:latest", "image", "penstock:latest", "stays what it is", "digest"),
+        ("network.cidr=192.168.0.0/16", "network.public_cidrs", "10.0.0.0/24", "within 192.168", "widen network.cidr"),
+        ("work.tasks_max=50", "work.tasks_max", "50", "shards (10)", "--set work.tasks_max=10"),
+        ("database.acu_max=1", "database.acu_max", "1", "database.acu_min", "--set database.acu_max=8"),
+        ("stream.shard=6", "stream.shard", "6", "no such field", "did you mean stream.shards?"),
+        ("archive.days=soon", "archive.days", "soon", "1 to 36500", "--set archive.days=365"),
+        ("fast=perhaps", "fast", "perhaps", "true or false", "--set fast=false"),
+        ("state=gs://bucket", "state", "gs://bucket", "s3://", '--set state="local"'),
+    ],
+)
+def test_a_refusal_names_all(setting: str, field: str, value: str, allowed: str, mend: str) -> None:
+    said = refused("virginia", setting)
+    assert f"{field} = {value}" in said
+    assert allowed in said
+    assert f"Mend: {mend}" in said or mend in said.partition("Mend:")[2]
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    said = refused("virginia", "stream.shards=2", "database.engine=oracle", "residency=EU", "stream.shard=3")
+    assert all(field in said for field in ("stream.shards = 2", "database.engine", "residency", "stream.shard = 3"))
+    assert "5 value(s)" in said  # two shards have no work for ten workers either
+
+
+def test_a_private_door_without_a_gateway_is_refused() -> None:
+    assert "api.doors" in refused("montreal", "api.doors=[]")
+
+
+def test_a_certificate_of_another_region_is_refused() -> None:
+    arn = "arn:aws:acm:eu-west-1:111122223333:certificate/12345678-1234-1234-1234-123456789012"
+    assert "a certificate of eu-west-2" in refused("london", f"door.certificate_arn={arn}")
+
+
+def test_plain_http_is_for_throw_aways(tmp_path: Path) -> None:
+    found = read_deployment("london", environment="dev", settings=["door.insecure_http=true", "door.domain="])
+    assert found.is_ephemeral
+    assert found.door.insecure_http
+
+
+def test_the_environment_lies_over_the_profile_and_what_is_set_over_both() -> None:
+    assert read_deployment("london").watch.log_days == 7
+    assert read_deployment("london", environment="stage").watch.log_days == 14
+    assert read_deployment("london", environment="stage", settings=["watch.log_days=90"]).watch.log_days == 90
+
+
+def test_a_profile_of_ones_own_may_be_like_another(tmp_path: Path) -> None:
+    mine = tmp_path / "lyon.toml"
+    mine.write_text(
+        'like = "frankfurt"\nprofile = "lyon"\nregion = "eu-west-3"\n[watch]\nlog_days = 30\n[door]\ndomain = "a.fr"'
+    )
+    lyon = read_deployment(str(mine))
+    assert (lyon.profile, lyon.region, lyon.watch.log_days, lyon.residency) == ("lyon", "eu-west-3", 30, "EU")
+    assert lyon.network == read_deployment("frankfurt").network
+
+
+def test_an_environment_of_ones_own_is_a_file(tmp_path: Path) -> None:
+    mine = tmp_path / "night.toml"
+    mine.write_text('environment = "night"\nfast = true\n')
+    assert read_deployment("tokyo", environment=str(mine)).names.stack == "tokyo-night-main"
+
+
+@pytest.mark.parametrize("name", ["atlantis", "missing.toml"])
+def test_a_profile_that_is_not_there_is_named(name: str) -> None:
+    assert name in refused(name)
+
+
+def test_what_sets_nothing_is_refused() -> None:
+    assert "--set" in refused("tokyo", "shards")
+
+
+def test_every_field_says_what_it_means() -> None:
+    def silent(model: type[BaseModel], room: str = "") -> list[str]:
+        found: list[str] = []
+        for name, info in model.model_fields.items():
+            kind = info.annotation
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                assert kind.__doc__
+                found += silent(kind, f"{room}{name}.")
+            elif not info.description:
+                found.append(f"{room}{name}")
+        return found
+
+    assert silent(Deployment) == []
+    assert len(list(field_names(Deployment))) > 60
+
+
+def test_every_region_has_two_zones_and_a_law() -> None:
+    assert all(len(region.zones) >= 2 and region.residency for region in regions().values())
+    assert regions()["eu-west-2"].residency == "UK"
+
+
+@given(
+    shards=st.integers(-5, 80),
+    peak=st.integers(-5, 6_000_000),
+    wire=st.integers(0, 2_000),
+    on_demand=st.booleans(),
+)
+def test_a_description_that_is_taken_can_hold_its_peak(shards: int, peak: int, wire: int, on_demand: bool) -> None:
+    stream = {
+        "shards": shards,
+        "peak_readings_per_s": peak,
+        "bytes_per_reading": wire,
+        "on_demand": on_demand,
+        "critical_shards": 0,
+    }
+    values = read_deployment("london").model_dump(mode="json") | {"stream": stream}
+    values["work"]["tasks_min"] = values["work"]["tasks_max"] = 1
+    try:
+        taken = describe(values)
+    except Misconfigured:
+        return
+    assert on_demand or taken.stream.shards * 1_000_000 >= peak * wire
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*field_names(Deployment), "door", "zones.0", "nothing", "stream.nothing"]),
+        st.one_of(
+            st.none(), st.text(max_size=8), st.integers(), st.booleans(), st.lists(st.text(max_size=3), max_size=3)
+        ),
+        max_size=4,
+    )
+)
+def test_any_wrong_value_is_a_refusal_and_nothing_else(wrong: dict[str, object]) -> None:
+    values = read_deployment("tokyo").model_dump(mode="json")
+    for field, value in wrong.items():
+        room, _, key = field.partition(".")
+        if key and isinstance(values.get(room), dict):
+            values[room][key] = value
+        else:
+            values[field] = value
+    with suppress(Misconfigured):
+        describe(values)

@@ -1,0 +1,185 @@
+"""The container image, without a container engine: what its recipe says, and the same words on the same layout."""
+
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.snapshot import kept
+from penstock.door.tls import certificate
+from penstock.infra.files import USER
+from penstock.infra.image.probe import alive, main
+from penstock.infra.rules.template import Template
+from penstock.infra.store import CA_FILE
+
+ROOT = Path(__file__).parents[2]
+RECIPE = (ROOT / "Dockerfile").read_text()
+INSTRUCTIONS = re.findall(r"^([A-Z]+) +((?:[^\\\n]|\\\n)*)", RECIPE, re.MULTILINE)
+FINAL = INSTRUCTIONS[max(n for n, (word, _) in enumerate(INSTRUCTIONS) if word == "FROM") :]
+
+
+def said(word: str) -> list[str]:
+    return [rest for name, rest in FINAL if name == word]
+
+
+def test_the_base_is_pinned_and_what_is_installed_is_hashed() -> None:
+    version = next(rest for word, rest in INSTRUCTIONS if word == "ARG").partition("=")[2]
+    assert re.fullmatch(r"3\.\d+\.\d+-slim-\w+", version)
+    assert all(rest.startswith("python:${PYTHON}") for word, rest in INSTRUCTIONS if word == "FROM")
+    assert "--require-hashes -r requirements.lock" in RECIPE
+
+
+def test_it_runs_as_nobody_in_particular() -> None:
+    user = said("USER")
+    assert user == ["10001:10001"]
+    assert str(USER) in user[0]
+    tasks = [one for _, one in Template(kept("virginia")).containers()]
+    assert {one["user"] for one in tasks} == {"10001"}
+
+
+def test_only_volumes_are_written_to() -> None:
+    volumes = set(re.findall(r'"([^"]+)"', said("VOLUME")[0]))
+    for _, container in Template(kept("tokyo")).containers():
+        assert container["readonlyRootFilesystem"] is True
+        assert {one["containerPath"] for one in container["mountPoints"]} == volumes
+    assert "PYTHONDONTWRITEBYTECODE=1" in said("ENV")[0]
+
+
+def test_its_entry_point_is_the_command_line() -> None:
+    assert said("ENTRYPOINT") == ['["penstock"]']
+    assert all(one["entryPoint"] == ["penstock"] for _, one in Template(kept("tokyo")).containers())
+
+
+def test_its_health_is_asked_by_the_probe() -> None:
+    assert "penstock-probe" in said("HEALTHCHECK")[0]
+    assert "/healthz" in said("HEALTHCHECK")[0]
+    assert "probe.py /opt/penstock/bin/penstock-probe" in RECIPE
+    assert said("STOPSIGNAL") == ["SIGTERM"]
+
+
+def test_the_database_authorities_are_where_the_tasks_look() -> None:
+    assert any(rest.endswith(CA_FILE) for rest in said("ADD"))
+
+
+def test_nothing_goes_to_the_builder_but_what_it_needs() -> None:
+    told = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in told
+    sent = {line[1:] for line in told if line.startswith("!")}
+    copied = re.findall(r"^COPY (?!--from)(?:--\S+ )?(.+) \S+$", RECIPE, re.MULTILINE)
+    assert all(name.split("/")[0] in sent for names in copied for name in names.split())
+    assert not any(word in RECIPE for word in ("PASSWORD", "SECRET", "AWS_ACCESS"))
+
+
+def test_the_script_that_pushes_is_a_script() -> None:
+    script = ROOT / "src/penstock/infra/image/push"
+    assert os.access(script, os.X_OK)
+    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+    assert "set -euo pipefail" in script.read_text()
+
+
+def test_the_script_builds_tags_and_says_the_digest(tmp_path: Path) -> None:
+    """With stand-ins for docker and aws that write down what they are told."""
+    log = tmp_path / "log"
+    docker = (
+        f'#!/bin/bash\necho "docker $*" >> {log}\nwhile [ $# -gt 0 ]; do\n'
+        '  [ "$1" = --metadata-file ] && echo \'{"containerimage.digest": "sha256:00ff"}\' > "$2"; shift\ndone\n'
+    )
+    for name, text in {"docker": docker, "aws": f'#!/bin/bash\necho "aws $*" >> {log}\n'}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    repository = "111122223333.dkr.ecr.eu-west-2.amazonaws.com/london-penstock-images-prod-main"
+    done = subprocess.run(
+        [str(ROOT / "src/penstock/infra/image/push"), repository, "1.2.3"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"{repository}@sha256:00ff"
+    told = log.read_text()
+    assert "--region eu-west-2" in told
+    assert f"--tag {repository}:1.2.3 --push" in told
+
+
+def test_the_words_of_every_task_start_from_a_file_system_that_cannot_be_changed(tmp_path: Path) -> None:
+    """As in a task: the containers' own words, nothing to write to but /data; what is wrong is refused by name."""
+    program = shutil.which("penstock", path=str(Path(sys.executable).parent)) or "penstock"
+    data = tmp_path / "data"
+    data.mkdir()
+    for _, container in Template(kept("london")).containers():
+        done = subprocess.run(
+            [program, *container["command"]],
+            cwd=data,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(data),
+                "PENSTOCK_DATA": str(data),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            }
+            | {
+                "PENSTOCK_STREAM__URL": "kinesis://",
+                "PENSTOCK_STORE__URL": "postgresql://127.0.0.1:1/none?connect_timeout=1",
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode in {69, 78}, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_the_probe_finds_a_door_with_a_certificate_of_its_own(tmp_path: Path) -> None:
+    with _Door(tmp_path) as port:
+        assert main([f"https://127.0.0.1:{port}/healthz"]) == 0
+        assert main(["http://127.0.0.1:1/healthz", f"https://127.0.0.1:{port}/healthz"]) == 0
+        assert main([f"https://127.0.0.1:{port}/broken"]) == 1
+    assert main([f"https://127.0.0.1:{port}/healthz"]) == 1
+
+
+def test_the_probe_asks_nobody_else() -> None:
+    with pytest.raises(ValueError, match="not on this machine"):
+        alive("https://example.com/healthz")
+
+
+class _Door:
+    """An HTTPS server in a process of its own, as a task's door is."""
+
+    def __init__(self, folder: Path) -> None:
+        self._pair = certificate("self", "127.0.0.1", folder)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port: int = free.getsockname()[1]
+
+    def __enter__(self) -> int:
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200 if self.path == "/healthz" else 503)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = HTTPServer(("127.0.0.1", self._port), Answer)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        assert self._pair is not None
+        context.load_cert_chain(self._pair[0], self._pair[1])
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        return self._port
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
