@@ -16,6 +16,8 @@ REGION: Final = "eu-west-2"
 ACCOUNT: Final = "123456789012"
 TESTS: Final = Path(__file__).parent.parent
 ENDING_S: Final = 5.0
+ANSWER_S: Final = 300
+"""A machine that is busy with other things answers late, and nobody is helped by giving up."""
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "simulated", "AWS_SECRET_ACCESS_KEY": "simulated"}
 
 
@@ -72,6 +74,6 @@ class SimulatedAws:
             service,
             region_name=region or self.region,
             endpoint_url=self.url,
-            config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+            config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, read_timeout=ANSWER_S),
             **given,
         )
