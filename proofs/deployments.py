@@ -1,4 +1,4 @@
-"""The five deployments, applied for real on simulated AWS, one after another; then one twice, side by side.
+"""DEPLOYMENTS: all five, really applied on simulated AWS, one after another; then one twice, side by side.
 
 Synthesised, validated, applied; a second plan changes nothing; readings go through the applied tasks into PostgreSQL,
 Redis and the archive; destroyed, and nothing is left. The control: a queue that no stack made is found as left.
