@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from penstock import __version__
-from penstock.cli import archive, care, files, fleet, look, manage, plan, run
+from penstock.cli import archive, care, deploy, files, fleet, look, manage, plan, run
 
 app = typer.Typer(
     name="penstock",
@@ -16,7 +16,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-RUN, LOOK, MANAGE, FILES, CARE = "Run", "Look", "Manage", "Files", "Care"
+RUN, LOOK, MANAGE, FILES, CARE, AWS = "Run", "Look", "Manage", "Files", "Care", "AWS"
 
 app.command(rich_help_panel=RUN)(run.up)
 app.command(rich_help_panel=RUN)(run.ingest)
@@ -42,6 +42,9 @@ app.command(rich_help_panel=CARE)(care.restore)
 app.command(rich_help_panel=CARE)(archive.archive)
 app.command(rich_help_panel=CARE)(care.bench)
 app.command(rich_help_panel=CARE)(plan.plan)
+app.command(rich_help_panel=AWS)(deploy.synth)
+app.command(rich_help_panel=AWS)(deploy.deploy)
+app.command(rich_help_panel=AWS)(deploy.destroy)
 
 
 def _version(wanted: bool) -> None:
