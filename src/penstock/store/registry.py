@@ -27,7 +27,7 @@ class Change(NamedTuple):
     after: Any
 
 
-class _ChangesLane(Exception):  # noqa: N818  # it is no error
+class _ChangesLane(Exception):  # it is no error
     """On a shared stream the tag gets another owner: no flush may be under way that began before."""
 
 
