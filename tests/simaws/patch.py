@@ -11,7 +11,7 @@ def add(kind: type, *operations: Callable[..., Any]) -> None:
         setattr(kind, operation.__name__, operation)
 
 
-def around(kind: type, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def around(kind: Any, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """What *kind* does under *name* goes through the function below, which gets the original first."""
     original = getattr(kind, name)
 

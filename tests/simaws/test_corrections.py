@@ -274,3 +274,46 @@ def test_a_rotation_by_lambda_is_set_up_without_docker_and_changes_nothing_yet(a
     )  # fmt: skip
     assert secrets.describe_secret(SecretId=arn)["RotationEnabled"] is True
     assert secrets.get_secret_value(SecretId=arn, VersionStage="AWSCURRENT")["SecretString"] == "first"
+
+
+def test_an_apis_binary_media_types_are_read_back(aws: SimulatedAws) -> None:
+    api = aws.client("apigateway")
+    made = api.create_rest_api(name=unique("api"), binaryMediaTypes=["application/zstd"])
+    assert made["binaryMediaTypes"] == ["application/zstd"]
+    assert api.get_rest_api(restApiId=made["id"])["binaryMediaTypes"] == ["application/zstd"]
+
+
+def test_the_link_that_an_integration_goes_by_is_read_back(aws: SimulatedAws) -> None:
+    api = aws.client("apigateway")
+    made = api.create_rest_api(name=unique("api"))
+    place = {"restApiId": made["id"], "resourceId": made["rootResourceId"], "httpMethod": "POST"}
+    api.put_method(**place, authorizationType="NONE")
+    by = {"connectionType": "VPC_LINK", "connectionId": "link-1"}
+    api.put_integration(**place, type="HTTP_PROXY", integrationHttpMethod="POST", uri="https://door/", **by)
+    assert api.get_integration(**place)["connectionId"] == "link-1"
+
+
+def test_the_alarms_that_stop_a_deployment_are_read_back(aws: SimulatedAws) -> None:
+    deploy = aws.client("codedeploy")
+    name, group = unique("application"), unique("group")
+    deploy.create_application(applicationName=name, computePlatform="ECS")
+    alarms = {"enabled": True, "alarms": [{"name": "errors"}], "ignorePollAlarmFailure": False}
+    deploy.create_deployment_group(
+        applicationName=name, deploymentGroupName=group, serviceRoleArn=ROLE, alarmConfiguration=alarms
+    )
+    found = deploy.get_deployment_group(applicationName=name, deploymentGroupName=group)["deploymentGroupInfo"]
+    assert found["alarmConfiguration"] == alarms
+
+
+def test_whether_a_private_link_passes_security_groups_is_read_back(aws: SimulatedAws) -> None:
+    ec2, balancers = aws.client("ec2"), aws.client("elbv2")
+    vpc = ec2.create_vpc(CidrBlock="10.7.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.7.0.0/24")["Subnet"]["SubnetId"]
+    group = ec2.create_security_group(GroupName=unique("group"), Description="d", VpcId=vpc)["GroupId"]
+    asked = {"Type": "network", "Subnets": [subnet], "SecurityGroups": [group]}
+    arn = balancers.create_load_balancer(Name=unique("link"), **asked)["LoadBalancers"][0]["LoadBalancerArn"]
+    balancers.set_security_groups(
+        LoadBalancerArn=arn, SecurityGroups=[group], EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic="off"
+    )
+    (found,) = balancers.describe_load_balancers(LoadBalancerArns=[arn])["LoadBalancers"]
+    assert found["EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"] == "off"

@@ -4,28 +4,27 @@ Every correction has a test that fails on moto alone: when a newer moto is right
 correction goes.
 """
 
-from simaws.corrections import (
-    autoscaling,
-    backup,
-    codedeploy,
-    ec2,
-    ecs,
-    efs,
-    elasticache,
-    kinesis,
-    lambdas,
-    rds,
-    s3,
-    secrets,
-)
+from importlib import import_module
 
-SERVICES = (autoscaling, backup, codedeploy, ec2, ecs, efs, elasticache, kinesis, lambdas, rds, s3, secrets)
+SERVICES = (
+    "apigateway",
+    "autoscaling",
+    "backup",
+    "balancers",
+    "codedeploy",
+    "ec2",
+    "ecs",
+    "efs",
+    "elasticache",
+    "kinesis",
+    "lambdas",
+    "rds",
+    "s3",
+    "secrets",
+)
 
 
 def correct() -> None:
     """Set moto right, in this process, until it ends."""
     for service in SERVICES:
-        service.correct()
-
-
-__all__ = ["correct"]
+        import_module(f"simaws.corrections.{service}").correct()

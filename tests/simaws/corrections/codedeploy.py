@@ -1,15 +1,21 @@
-"""CodeDeploy: what was created can be deleted."""
+"""CodeDeploy: what was created can be deleted, and the alarms that stop a deployment are read back."""
 
 from typing import Any
 
+from moto.codedeploy import responses
 from moto.codedeploy.responses import CodeDeployResponse
 from moto.core.responses import ActionResult, EmptyResult
 
-from simaws.patch import add
+from simaws.patch import add, around
 
 
 def correct() -> None:
     add(CodeDeployResponse, delete_application, delete_deployment_group)
+
+    @around(responses, "_deployment_group_info")
+    def told(original: Any, group: Any) -> dict[str, Any]:
+        info: dict[str, Any] = original(group)
+        return info | {"alarmConfiguration": group.alarm_configuration or {}}
 
 
 def delete_application(response: Any) -> EmptyResult:
