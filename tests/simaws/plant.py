@@ -55,9 +55,6 @@ class Here(NamedTuple):
             (_host(told["PENSTOCK_STORE__URL"]), _host(self.postgres.url)),
             (_host(told["PENSTOCK_CACHE__URL"]), f"127.0.0.1:{self.redis.port}"),
             ("rediss://", "redis://"),
-            (
-                "iam://virginia-redis-cache-dev-one",
-                "iam://virginia-redis-cache-dev-one/virginia-tasks-user-dev-one",
             *((found, "sslmode=disable") for found in TLS_OF_POSTGRES.findall(told["PENSTOCK_STORE__URL"])),
         ]
         besides = {"PENSTOCK_STREAM__ENDPOINT": self.kinesis, "PENSTOCK_STORE__SEAL_S": "1"}
