@@ -29,7 +29,7 @@ TICK_US: Final = 1_000_000
 SNAPSHOT_US: Final = 30_000_000
 LOOK_MS: Final = 20
 """While bulk readings gather, the critical lane is looked at this often."""
-BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0)
 PASSING: Final = (Unavailable, Backpressure, Fenced, Reassigned)
 """What says nothing against the entries themselves."""
 

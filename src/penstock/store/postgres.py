@@ -20,7 +20,7 @@ from penstock.secrets.vault import PATIENCE_S, VAULT, logged_in
 TCP: Final = {
     # A half-open socket hangs for minutes under keepalives alone; this ends it in five seconds.
     "tcp_user_timeout": "5000",
-    "connect_timeout": "3",
+    "connect_timeout": "2",
     "keepalives_idle": "5",
     "keepalives_interval": "2",
     "keepalives_count": "3",
