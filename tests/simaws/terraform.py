@@ -59,8 +59,8 @@ class Terraform:
         return self._counted("apply", r"(\d+) added", self._run("apply", *given, timeout_s=timeout_s))
 
     def destroy(self, timeout_s: float = 420) -> int:
-        """How many resources were taken down."""
-        given = ("-auto-approve", "-input=false", f"-parallelism={PARALLELISM}")
+        """How many resources were taken down; that they are there was seen by the plan before."""
+        given = ("-auto-approve", "-input=false", "-refresh=false", f"-parallelism={PARALLELISM}")
         return self._counted("destroy", r"(\d+) destroyed", self._run("destroy", *given, timeout_s=timeout_s))
 
     def changes(self) -> list[str]:
