@@ -65,8 +65,11 @@ def test_virginia_holds_its_peak() -> None:
         ("door.insecure_http=true", "door.insecure_http", "True", "ephemeral", "door.certificate_arn"),
         ("image=penstock:latest", "image", "penstock:latest", "stays what it is", "digest"),
         ("network.cidr=192.168.0.0/16", "network.public_cidrs", "10.0.0.0/24", "within 192.168", "widen network.cidr"),
-        ("work.tasks_max=50", "work.tasks_max", "50", "shards (10)", "--set work.tasks_max=10"),
+        ("work.tasks_max=50", "work.tasks_max", "50", "shards (11)", "--set work.tasks_max=11"),
         ("database.acu_max=1", "database.acu_max", "1", "database.acu_min", "--set database.acu_max=8"),
+        ("stream.critical_shards=2", "stream.critical_shards", "2", "3 shards or more", "larger batches"),
+        ("cache.node=cache.t4g.micro", "cache.node", "cache.t4g.micro", "or more for 100,000", "or larger"),
+        ("watch.latency_ms=60", "watch.latency_ms", "60", "ms or more for", "can be promised"),
         ("stream.shard=6", "stream.shard", "6", "no such field", "did you mean stream.shards?"),
         ("archive.days=soon", "archive.days", "soon", "1 to 36500", "--set archive.days=365"),
         ("fast=perhaps", "fast", "perhaps", "true or false", "--set fast=false"),
@@ -78,6 +81,12 @@ def test_a_refusal_names_all(setting: str, field: str, value: str, allowed: str,
     assert f"{field} = {value}" in said
     assert allowed in said
     assert f"Mend: {mend}" in said or mend in said.partition("Mend:")[2]
+
+
+def test_tasks_that_cannot_carry_the_peak_are_refused() -> None:
+    said = refused("virginia", "ingest.tasks_min=1", "ingest.tasks_max=2")
+    assert "2.35 virtual CPUs are needed" in said
+    assert "--set ingest.tasks_max=3" in said
 
 
 def test_everything_wrong_is_told_at_once() -> None:

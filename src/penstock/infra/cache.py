@@ -36,7 +36,7 @@ class Cache(Station):
     def environment(self) -> dict[str, str]:
         """What a task is told."""
         user, host = self.user.user_id, self.group.primary_endpoint_address
-        login = f"iam://{self.group.replication_group_id}"
+        login = f"iam://{self.group.replication_group_id}/{user}"
         return {"PENSTOCK_CACHE__URL": f"rediss://{user}@{host}:{REDIS}/0?credentials={login}"}
 
     def connects(self) -> Statement:

@@ -9,6 +9,8 @@ from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 from penstock.infra.description import Deployment, TaskPart
+from penstock.infra.refusal import Refusal
+from penstock.infra.sizing import too_small
 
 SHARD_BYTES_PER_S: Final = 1_000_000
 SHARD_FILL: Final = 0.7
@@ -21,18 +23,6 @@ MEMORY_MB: Final = {
     4096: range(8_192, 30_721, 1_024),
 }
 """What Fargate sells, by CPU."""
-
-
-class Refusal(NamedTuple):
-    """One value that will not do."""
-
-    field: str
-    value: object
-    allowed: str
-    mend: str
-
-    def __str__(self) -> str:
-        return f"{self.field} = {self.value!s}: {self.allowed}. Mend: {self.mend}"
 
 
 Refusals = Iterator[Refusal]
@@ -60,7 +50,11 @@ def shards_needed(deployment: Deployment) -> int:
 
 def refusals(deployment: Deployment) -> list[Refusal]:
     """Everything that is wrong with it; nothing when all is well."""
-    return [refusal for check in CHECKS for refusal in check(deployment)]
+    found: dict[tuple[str, str], Refusal] = {}
+    for check in CHECKS:
+        for refusal in check(deployment):
+            found.setdefault((refusal.field, str(refusal.value)), refusal)
+    return list(found.values())
 
 
 def _region(deployment: Deployment) -> Refusals:
@@ -181,6 +175,7 @@ CHECKS: Final[tuple[Callable[[Deployment], Refusals], ...]] = (
     _database,
     _image,
     _archive,
+    too_small,
 )
 
 

@@ -59,7 +59,7 @@ class Files(Station):
         """May read and write, through the access point only."""
         point = {"elasticfilesystem:AccessPointArn": self.point.arn}
         actions = ["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"]
-        return allow(actions, self.system.arn, StringEquals=point)
+        return allow(actions, self.system.arn, ArnEquals=point)
 
     def _point(self) -> Any:
         owner = {"owner_uid": USER, "owner_gid": USER, "permissions": "750"}

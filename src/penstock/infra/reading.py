@@ -17,8 +17,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from penstock.errors import Misconfigured
-from penstock.infra.checks import Refusal, refusals
+from penstock.infra.checks import refusals
 from penstock.infra.description import Deployment
+from penstock.infra.refusal import Refusal
 
 PROFILES: Final = ("tokyo", "london", "montreal", "virginia", "frankfurt")
 ENVIRONMENTS: Final = ("dev", "stage", "prod")

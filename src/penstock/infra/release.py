@@ -44,10 +44,9 @@ class Release(Station):
         self.groups = {service.role.name: self._group(service, rights) for service in services}
 
     def _rights(self, services: Sequence[Service]) -> list[Statement]:
-        """What shifting traffic takes; the `Describe…` of load balancers and alarms know no narrower resource."""
+        """What shifting traffic takes; some of it knows no narrower resource."""
         taskset = [
             "ecs:DescribeServices",
-            "ecs:CreateTaskSet",
             "ecs:UpdateServicePrimaryTaskSet",
             "ecs:DeleteTaskSet",
         ]
@@ -60,11 +59,12 @@ class Release(Station):
             "elasticloadbalancing:DescribeTargetGroups",
             "elasticloadbalancing:DescribeListeners",
             "elasticloadbalancing:DescribeRules",
-            "cloudwatch:DescribeAlarms",
         ]
         roles = [role.arn for service in services for role in (service.start, service.task)]
         return [
             allow(taskset, *owned),
+            allow(["ecs:CreateTaskSet"], "*", ArnEquals={"ecs:cluster": self._cluster.cluster.arn}),
+            allow(["cloudwatch:DescribeAlarms"], *(alarm.arn for alarm in self._alarms)),
             allow(shift, *self._listeners()),
             allow(see, "*"),
             allow(["iam:PassRole"], *roles, StringEquals={"iam:PassedToService": "ecs-tasks.amazonaws.com"}),

@@ -25,15 +25,15 @@ TIMEOUT_S: Final = 60
 MEMORY_MB: Final = 256
 AT_ONCE: Final = 2
 FORTNIGHT_S: Final = 14 * 86_400
-NETWORK_ACTIONS: Final = (
+STAND: Final = (
     "ec2:CreateNetworkInterface",
-    "ec2:DescribeNetworkInterfaces",
     "ec2:DeleteNetworkInterface",
-    "ec2:DescribeSubnets",
     "ec2:AssignPrivateIpAddresses",
     "ec2:UnassignPrivateIpAddresses",
 )
-"""What a function needs to stand inside a network; EC2 knows no narrower resource for some of them."""
+"""What a function needs to stand inside a network."""
+SEE: Final = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets")
+"""And to see where it stands; EC2 knows no narrower resource."""
 
 
 class Secrets(Station):
@@ -174,7 +174,8 @@ class Secrets(Station):
             allow(USE, self._keys.data.arn),
             allow(["sqs:SendMessage"], self.dead_letters.arn),
             allow(["logs:CreateLogStream", "logs:PutLogEvents"], f"{group.arn}:*"),
-            allow(NETWORK_ACTIONS, "*"),
+            allow(STAND, f"arn:aws:ec2:{self.deployment.region}:{self._keys.account}:*/*"),
+            allow(SEE, "*"),
             allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"),
         ]
 

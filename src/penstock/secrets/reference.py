@@ -3,6 +3,7 @@
     secret://NAME           a secret of AWS Secrets Manager, by name or ARN
     secret://NAME#FIELD     one field of it, where it is a JSON object
     file:///run/secrets/X   a file, as Docker, Kubernetes and systemd hand them to a service; with `#FIELD` likewise
+    iam://CACHE/USER        no secret at all: ElastiCache's user USER lets our IAM role in, by a signature each time
 
 An address says who we are there by `?credentials=REFERENCE`: `postgresql://HOST/DB?credentials=secret://NAME`.
 """
@@ -16,7 +17,8 @@ from penstock.errors import Misconfigured
 SHAPE: Final = "secret://NAME[#FIELD] or file:///PATH[#FIELD]"
 _PARAMETER: Final = "credentials="
 _FORM: Final = re.compile(
-    r"(?P<scheme>secret(?=://[\w/+=.@:-]{1,2048}(#|$))|file(?=:///[^#]))://(?P<name>[^#\n]+)(#(?P<field>[^#\s]+))?",
+    r"(?P<scheme>secret(?=://[\w/+=.@:-]{1,2048}(#|$))|file(?=:///[^#])|iam(?=://[\w-]+/[\w-]+$))"
+    r"://(?P<name>[^#\n]+)(#(?P<field>[^#\s]+))?",
     re.ASCII,
 )
 
@@ -48,7 +50,7 @@ class Address(NamedTuple):
 
 def is_reference(text: str) -> bool:
     """Whether *text* means to be one, well-formed or not."""
-    return text.startswith(("secret:", "file:"))
+    return text.startswith(("secret:", "file:", "iam:"))
 
 
 def read_reference(text: str, setting: str) -> Reference:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from penstock.errors import PenstockError
-from penstock.secrets import files, secrets_manager
+from penstock.secrets import elasticache, files, secrets_manager
 from penstock.secrets.reference import Reference, is_reference, read_reference
 from penstock.secrets.secret import Secret
 from penstock.telemetry import log
@@ -27,7 +27,7 @@ PAUSE_MAX_S: Final = 2.0
 
 Source = Callable[[Reference], str]
 """Blocks; raises Misconfigured or Unavailable."""
-SOURCES: Final[Mapping[str, Source]] = {"secret": secrets_manager.fetch, "file": files.fetch}
+SOURCES: Final[Mapping[str, Source]] = {"secret": secrets_manager.fetch, "file": files.fetch, "iam": elasticache.fetch}
 T = TypeVar("T")
 
 

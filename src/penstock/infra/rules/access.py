@@ -18,16 +18,12 @@ STAR_ACTIONS: Final = frozenset(
         "ecr:GetAuthorizationToken",
         "xray:PutTraceSegments",
         "xray:PutTelemetryRecords",
-        "ec2:CreateNetworkInterface",
         "ec2:DescribeNetworkInterfaces",
-        "ec2:DeleteNetworkInterface",
         "ec2:DescribeSubnets",
-        "ec2:AssignPrivateIpAddresses",
-        "ec2:UnassignPrivateIpAddresses",
         "elasticloadbalancing:DescribeTargetGroups",
         "elasticloadbalancing:DescribeListeners",
         "elasticloadbalancing:DescribeRules",
-        "cloudwatch:DescribeAlarms",
+        "ecs:CreateTaskSet",
     }
 )
 """AWS knows no narrower resource for these (Service Authorization Reference), or none that exists beforehand."""
