@@ -92,7 +92,7 @@ def test_tasks_that_cannot_carry_the_peak_are_refused() -> None:
 def test_everything_wrong_is_told_at_once() -> None:
     said = refused("virginia", "stream.shards=2", "database.engine=oracle", "residency=EU", "stream.shard=3")
     assert all(field in said for field in ("stream.shards = 2", "database.engine", "residency", "stream.shard = 3"))
-    assert "5 value(s)" in said  # two shards have no work for ten workers either
+    assert said.count("Mend:") > 4
 
 
 def test_a_private_door_without_a_gateway_is_refused() -> None:
