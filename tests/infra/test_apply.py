@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from simaws import SimulatedAws
-from simaws.leftovers import leftovers
 from simaws.loop import Trial, lay_down, live
 from simaws.plant import carry
 from simaws.terraform import NotHere
@@ -68,14 +67,3 @@ def names(resources: dict[str, Any]) -> Iterator[tuple[str, str]]:
             for key in NAMES:
                 if isinstance(one.get(key), str) and not one[key].startswith("${"):
                     yield kind, one[key]
-
-
-def test_what_a_destroy_forgot_is_found() -> None:
-    pytest.importorskip("moto", reason="moto is not on this machine")
-    with SimulatedAws() as aws:
-        assert leftovers(aws) == {}
-        aws.client("kinesis").create_stream(StreamName="forgotten", ShardCount=1)
-        aws.client("logs").create_log_group(logGroupName="forgotten")
-        key = aws.client("kms").create_key()["KeyMetadata"]["KeyId"]
-        aws.client("kms").schedule_key_deletion(KeyId=key)
-        assert leftovers(aws) == {"streams": ["forgotten"], "log groups": ["forgotten"]}

@@ -63,6 +63,12 @@ def _plans(aws: SimulatedAws) -> Iterable[str]:
     return [one["BackupPlanName"] for one in found if not one.get("DeletionDate")]
 
 
+def _parameters(aws: SimulatedAws) -> Iterable[str]:
+    """Those that Amazon makes with the first database of an engine stay."""
+    found = aws.client("rds").describe_db_parameter_groups()["DBParameterGroups"]
+    return [one["DBParameterGroupName"] for one in found if not one["DBParameterGroupName"].startswith("default.")]
+
+
 WHERE: Final[Mapping[str, Find]] = {
     "alarms": _listing("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
     "API keys": _listing("apigateway", "get_api_keys", "items", "name"),
@@ -83,7 +89,7 @@ WHERE: Final[Mapping[str, Find]] = {
     "dashboards": _listing("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"),
     "database clusters": _listing("rds", "describe_db_clusters", "DBClusters", "DBClusterIdentifier"),
     "database instances": _listing("rds", "describe_db_instances", "DBInstances", "DBInstanceIdentifier"),
-    "database parameters": _listing("rds", "describe_db_parameter_groups", "DBParameterGroups", "DBParameterGroupName"),
+    "database parameters": _parameters,
     "database subnets": _listing("rds", "describe_db_subnet_groups", "DBSubnetGroups", "DBSubnetGroupName"),
     "deployments": _listing("codedeploy", "list_applications", "applications"),
     "endpoints": _endpoints,

@@ -22,12 +22,15 @@ CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "simulated", "AWS_SECRET_ACCESS_KEY":
 
 
 class SimulatedAws:
-    """`with SimulatedAws() as aws`: `aws.url` answers like every AWS service; what it was asked is in `aws.log`."""
+    """`with SimulatedAws() as aws`: `aws.url` answers like every AWS service; what it was asked is in `aws.log`.
 
-    def __init__(self, *, region: str = REGION, corrected: bool = True, log: Path | None = None) -> None:
+    With a *url*, one that runs already, seen from another region.
+    """
+
+    def __init__(self, *, region: str = REGION, corrected: bool = True, log: Path | None = None, url: str = "") -> None:
         self.region, self.corrected = region, corrected
-        self.log = log or Path(tempfile.mkstemp(prefix="simaws-", suffix=".log")[1])
-        self.url = ""
+        self.log = log or Path(tempfile.gettempdir()) / f"simaws-{os.getpid()}-{id(self)}.log"
+        self.url = url
         self._botocore = botocore.session.Session()
         self._process: subprocess.Popen[str] | None = None
 
