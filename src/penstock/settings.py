@@ -92,7 +92,7 @@ class StreamSettings(Room):
     pending_bytes_max: int = Field(
         default=64 * 2**20,
         gt=0,
-        description="Unacknowledged bytes a process holds before it answers 503; a tenth is kept for the critical lane.",
+        description="Unacknowledged bytes a process holds before it answers 503; a tenth is for the critical lane.",
     )
     bytes_max: int = Field(
         default=2 * 2**30,
@@ -132,9 +132,7 @@ class WorkSettings(Room):
     stuck_s: float = Field(
         default=30.0, gt=0, description="A shard that is behind without progress for so long goes to another worker."
     )
-    port: int = Field(
-        default=0, ge=0, le=65535, description="Health and metrics of `penstock work`; 0 serves none."
-    )
+    port: int = Field(default=0, ge=0, le=65535, description="Health and metrics of `penstock work`; 0 serves none.")
 
 
 class DetectSettings(Room):

@@ -289,7 +289,7 @@ def _tell(ask: _Ask, reply: object) -> None:
         ask.reply.set_result(reply)
 
 
-def _never(error: BaseException) -> tuple[str, str] | None:
+def _never(error: BaseException) -> tuple[str, str] | None:  # noqa: PLR0911  # a table
     """Why waiting will not help, and what will; None where it may."""
     for cause in _causes(error):
         match cause:

@@ -158,7 +158,7 @@ class RedisLatest:
         return generation.decode()
 
 
-def _mended(error: Unavailable) -> Misconfigured | Unavailable:
+def _mended(error: Unavailable) -> Misconfigured | Unavailable:  # noqa: PLR0911  # a table
     """What the operator has to mend, if that is why Redis does not answer."""
     for cause in _causes(error):
         match cause:

@@ -74,7 +74,8 @@ class Registry:
     async def _put(self, path: str, config: TagConfig, who: str, version: int | None, *, barred: bool) -> Tag:
         async with self._database.transaction() as connection:
             if barred:
-                await connection.execute(SQL["bar_lanes"])  # first of all: whoever holds its counterpart may want the rest
+                # first of all: whoever holds its counterpart may want the rest
+                await connection.execute(SQL["bar_lanes"])
             row = await (await connection.execute(SQL["bump"])).fetchone()
             cursor = await connection.execute(SQL["lock"], {"path": path})
             tag = _one([_tag(*found) for found in await cursor.fetchall()])
