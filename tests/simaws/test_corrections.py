@@ -186,6 +186,14 @@ def test_only_a_serverless_v1_cluster_has_a_scaling_configuration(aws: Simulated
     assert "ScalingConfigurationInfo" not in made
 
 
+def test_an_aurora_cluster_has_a_data_api(aws: SimulatedAws) -> None:
+    made = aws.client("rds").create_db_cluster(
+        DBClusterIdentifier=unique("cluster"), Engine="aurora-postgresql", EngineVersion="16.4",
+        MasterUsername="owner", MasterUserPassword="not-a-secret", EnableHttpEndpoint=True,
+    )  # fmt: skip
+    assert made["DBCluster"]["HttpEndpointEnabled"] is True
+
+
 def test_a_tls_only_bucket_serves_who_comes_by_tls(aws: SimulatedAws) -> None:
     s3 = aws.client("s3")
     bucket = unique("bucket")

@@ -28,3 +28,9 @@ def correct() -> None:
     DBCluster.scaling_configuration_info = property(  # type: ignore[method-assign,assignment]
         lambda cluster: only_serverless(cluster) if cluster.engine_mode == "serverless" else None
     )
+
+    def data_api(cluster: Any, wanted: bool | None) -> None:
+        """Moto knows the Data API of Serverless v1 alone; since 2023 every Aurora PostgreSQL has it."""
+        cluster._enable_http_endpoint = bool(wanted) and cluster.engine == "aurora-postgresql"
+
+    DBCluster.enable_http_endpoint = DBCluster.enable_http_endpoint.setter(data_api)  # type: ignore[attr-defined]
