@@ -36,9 +36,11 @@ ABOUT = {
     "london": "A European manufacturer's pipeline. London is not in the EU: its data stays in the UK; "
     "[frankfurt](frankfurt.md) is its twin inside the EU.",
     "montreal": "API first and small: nothing of ours faces the internet but API Gateway; stream and database are "
-    "sized by use.",
-    "virginia": "100,000 readings a second, critical ones stored within half a second, kept for seven years; doors "
-    "change versions blue/green.",
+    "sized by use. It opens `POST /sensor-data` and `GET /v1/…` only: the page of alarms and trends is not reachable from "
+    "outside, and keys are made by a task ([how](../deploy.md#deploy)).",
+    "virginia": "Sized for 100,000 readings a second, critical ones stored within half a second, kept for seven years; "
+    "doors change versions blue/green. Nothing of this was measured on AWS, and X-Ray shows API Gateway and Lambda only: "
+    "Penstock emits no spans yet.",
     "frankfurt": "[London](london.md)'s twin inside the EU, with seven years of record.",
 }
 
@@ -59,7 +61,8 @@ def page(profile: str, about: str, stack: dict[str, Any]) -> str:
         about,
         f"![What stands in {stack['provider']['aws'][0]['region']}, and how readings flow]({profile}.svg)",
         "Solid lines carry readings, dashed ones what serves them. Every line is TLS, everything at rest is under KMS.",
-        f"```\npenstock synth {profile}\npenstock deploy {profile}\npenstock destroy {profile}\n```",
+        f"```\npenstock synth {profile}\npenstock deploy {profile} --set door.domain=…\n"
+        f"penstock destroy {profile} --set door.domain=…\n```",
         "What they do, and what was never verified: [deploy](../deploy.md). What it costs: [costs](../costs.md), "
         f"`penstock plan --profile {profile}`. Every value, with its default: "
         f"`src/penstock/infra/profiles/{profile}.toml` over `src/penstock/infra/description.py`.",
