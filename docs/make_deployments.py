@@ -36,11 +36,11 @@ ABOUT = {
     "london": "A European manufacturer's pipeline. London is not in the EU: its data stays in the UK; "
     "[frankfurt](frankfurt.md) is its twin inside the EU.",
     "montreal": "API first and small: nothing of ours faces the internet but API Gateway; stream and database are "
-    "sized by use. It opens `POST /sensor-data` and `GET /v1/…` only: the page of alarms and trends is not reachable from "
-    "outside, and keys are made by a task ([how](../deploy.md#deploy)).",
+    "sized by use. It opens `POST /sensor-data` and `GET /v1/…` only: the page of alarms and trends is not reachable "
+    "from outside, and keys are made by a task ([how](../deploy.md#deploy)).",
     "virginia": "Sized for 100,000 readings a second, critical ones stored within half a second, kept for seven years; "
-    "doors change versions blue/green. Nothing of this was measured on AWS, and X-Ray shows API Gateway and Lambda only: "
-    "Penstock emits no spans yet.",
+    "doors change versions blue/green. Nothing of this was measured on AWS, and X-Ray shows API Gateway and Lambda "
+    "only: Penstock emits no spans yet.",
     "frankfurt": "[London](london.md)'s twin inside the EU, with seven years of record.",
 }
 
