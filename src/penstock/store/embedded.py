@@ -40,7 +40,7 @@ PORTS: Final = range(20_000, 32_000)
 OPTIONS: Final[Mapping[str, str]] = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "max_connections": "50",
+    "max_connections": "100",
     "shared_buffers": "128MB",
     "fsync": "on",
     "synchronous_commit": "on",
