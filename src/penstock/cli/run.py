@@ -42,9 +42,7 @@ def up(  # noqa: PLR0913, PLR0917  # one option each
     as_json: Json = False,
 ) -> None:
     """Run everything on this machine: database, ingest, worker, page, and a simulated plant."""
-    wanted = given(
-        data=data, door_host=host, door_port=port, door_tls=tls, store_url=store, stream_url=stream, cache_url=cache
-    )
+    wanted = _wanted(data=data, host=host, port=port, tls=tls, store=store, stream=stream, cache=cache)
     start(wanted, rate=rate, simulate=simulate, browser=browser, as_json=as_json)
 
 
@@ -65,12 +63,7 @@ def ingest(  # noqa: PLR0913, PLR0917  # one option each
     tls: Tls = None,
 ) -> None:
     """Run only the writing door: take readings, and answer when the shared stream has them."""
-    _run_half(
-        "INGEST",
-        given(
-            data=data, door_host=host, door_port=port, door_tls=tls, store_url=store, stream_url=stream, cache_url=cache
-        ),
-    )
+    _run_half("INGEST", data=data, host=host, port=port, tls=tls, store=store, stream=stream, cache=cache)
 
 
 def serve(  # noqa: PLR0913, PLR0917  # one option each
@@ -83,19 +76,22 @@ def serve(  # noqa: PLR0913, PLR0917  # one option each
     tls: Tls = None,
 ) -> None:
     """Run only what is read: the page, live values, history, alarms, keys."""
-    _run_half(
-        "SERVE",
-        given(
-            data=data, door_host=host, door_port=port, door_tls=tls, store_url=store, stream_url=stream, cache_url=cache
-        ),
-    )
+    _run_half("SERVE", data=data, host=host, port=port, tls=tls, store=store, stream=stream, cache=cache)
 
 
-def _run_half(half: str, wanted: dict[str, Any]) -> None:
+def _run_half(half: str, **options: Any) -> None:
     from penstock.compose.front import Half
     from penstock.compose.roles import run_half
 
-    run_loop(run_half(read_settings(**wanted), Half[half]))
+    run_loop(run_half(read_settings(**_wanted(**options)), Half[half]))
+
+
+def _wanted(
+    *, data: Path | None, store: str | None, stream: str | None, cache: str | None, **door: Any
+) -> dict[str, Any]:
+    """The options of everything that has a door, as settings."""
+    of_door = {f"door_{name}": value for name, value in door.items()}
+    return given(data=data, store_url=store, stream_url=stream, cache_url=cache, **of_door)
 
 
 def work(
