@@ -19,7 +19,7 @@ WHOLE = ("montreal", "london") if os.environ.get("PENSTOCK_NO_SKIPS") else ("mon
 """An Aurora behind API Gateway; and, in CI, an RDS behind a public door."""
 NAMES = ("name", "bucket", "identifier", "cluster_identifier", "function_name", "replication_group_id")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @contextmanager

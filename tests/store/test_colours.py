@@ -25,7 +25,9 @@ POLL_S = 0.02
 
 
 def git(*words: str) -> bytes:
-    done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, check=False)
+    asking = {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}  # a clone that lacks something is not completed
+    command = ["git", "-C", str(ROOT), *words]
+    done = subprocess.run(command, env=os.environ | asking, capture_output=True, timeout=STEP_S, check=False)
     if done.returncode:
         pytest.skip(f"this machine has not the history of the code: git {words[0]}: {done.stderr.decode()[:200]}")
     return done.stdout
@@ -75,9 +77,14 @@ class Colour:
 
     async def stop(self) -> None:
         """Let it end by itself, and hear what it did."""
-        if not self.told:
+        if self.told:
+            return
+        try:
             out, _ = await asyncio.wait_for(self.process.communicate(b"stop\n"), STEP_S)
-            self.told = json.loads(out.splitlines()[-1])
+        finally:
+            if self.process.returncode is None:
+                self.process.kill()
+        self.told = json.loads(out.splitlines()[-1])
 
 
 async def migration_waits(url: str) -> None:
