@@ -8,8 +8,8 @@ FROM python:${PYTHON} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
 RUN python -m venv /opt/penstock
-COPY requirements.lock ./
-RUN /opt/penstock/bin/pip install --no-deps --require-hashes -r requirements.lock
+COPY requirements-image.lock ./
+RUN /opt/penstock/bin/pip install --no-deps --require-hashes -r requirements-image.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN /opt/penstock/bin/pip install --no-deps --no-build-isolation . \

@@ -12,4 +12,5 @@ test *words:
 # pin what pyproject asks for, for every Python and platform we support
 lock:
     uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --extra build pyproject.toml -o requirements.lock
-    uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --extra build --extra test --extra deploy pyproject.toml -o requirements-test.lock
+    uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --extra build --extra traces pyproject.toml -o requirements-image.lock
+    uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --extra build --extra test --extra deploy --extra traces pyproject.toml -o requirements-test.lock

@@ -194,6 +194,22 @@ class ArchiveSettings(Room):
     every_s: float = Field(default=3_600.0, gt=0, description="How often closed days are looked for.")
 
 
+class TracesSettings(Room):
+    """Where a batch's way is shown, from the door to its commit."""
+
+    url: str = Field(
+        default="",
+        description="`` none, or an OpenTelemetry collector that takes OTLP over HTTP, as `http://127.0.0.1:4318`; "
+        "needs the extra `traces`.",
+    )
+    share: float = Field(
+        default=0.01,
+        gt=0,
+        le=1,
+        description="Of all batches and requests so many are traced; each batch by all or none.",
+    )
+
+
 class ServeSettings(Room):
     """What people see."""
 
@@ -236,6 +252,7 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
+    traces: TracesSettings = TracesSettings()
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,

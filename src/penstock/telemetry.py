@@ -58,6 +58,12 @@ ARCHIVE_WAITING: Final = Gauge(
     "Closed days with readings that are not in the archive.",
     multiprocess_mode="mostrecent",
 )
+SPANS: Final = Counter(
+    "penstock_spans_total",
+    "Spans of traces by what became of them: sent; overflowed, since the queue was full; failed, since the collector "
+    "did not take them.",
+    ["fate"],
+)
 
 
 def start_logging(level: str = "info") -> None:

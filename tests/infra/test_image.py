@@ -27,6 +27,10 @@ INSTRUCTIONS = re.findall(r"^([A-Z]+) +((?:[^\\\n]|\\\n)*)", RECIPE, re.MULTILIN
 FINAL = INSTRUCTIONS[max(n for n, (word, _) in enumerate(INSTRUCTIONS) if word == "FROM") :]
 
 
+def pins(lock: Path) -> set[str]:
+    return set(re.findall(r"^([a-z0-9-]+==\S+)", lock.read_text(), re.MULTILINE))
+
+
 def said(word: str) -> list[str]:
     return [rest for name, rest in FINAL if name == word]
 
@@ -35,7 +39,10 @@ def test_the_base_is_pinned_and_what_is_installed_is_hashed() -> None:
     version = next(rest for word, rest in INSTRUCTIONS if word == "ARG").partition("=")[2]
     assert re.fullmatch(r"3\.\d+\.\d+-slim-\w+", version)
     assert all(rest.startswith("python:${PYTHON}") for word, rest in INSTRUCTIONS if word == "FROM")
-    assert "--require-hashes -r requirements.lock" in RECIPE
+    assert "--require-hashes -r requirements-image.lock" in RECIPE
+    image, bare = (pins(ROOT / name) for name in ("requirements-image.lock", "requirements.lock"))
+    assert bare <= image, "pinned at different times: just lock"
+    assert any(pin.startswith("opentelemetry-sdk==") for pin in image - bare)
 
 
 def test_it_runs_as_nobody_in_particular() -> None:

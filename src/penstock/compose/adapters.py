@@ -17,6 +17,7 @@ from penstock.stream.log import LogStream
 from penstock.stream.log_writer import Limits as LogLimits
 from penstock.stream.memory import MemoryStream
 from penstock.stream.port import CountedStream, Stream
+from penstock.traces.port import Traces
 
 
 def log_folder(settings: Settings) -> Path:
@@ -46,11 +47,12 @@ def open_local(settings: Settings, *, writable: bool) -> CountedStream:
 
 
 class Opened(NamedTuple):
-    """A stream as this process uses it; *shared* where others do too."""
+    """A stream as this process uses it; *shared* where others do too, *traces* where batches are traced."""
 
     stream: Stream
     counted: CountedStream | None
     shared: Shared | None
+    traces: Traces | None = None
 
     def tallies(self, database: Database) -> Tallies:
         """The stream's books."""
@@ -61,11 +63,11 @@ class Opened(NamedTuple):
 
 
 @asynccontextmanager
-async def opened_stream(settings: Settings, *, writable: bool) -> AsyncIterator[Opened]:
+async def opened_stream(settings: Settings, *, writable: bool, traces: Traces | None = None) -> AsyncIterator[Opened]:
     """The stream that `stream.url` names, until the end. Raises Misconfigured."""
     if is_shared(settings):
-        shared = await open_kinesis(settings, puts=writable)
-        opened = Opened(shared.stream, None, shared)
+        shared = await open_kinesis(settings, puts=writable, traces=traces)
+        opened = Opened(shared.stream, None, shared, traces)
     else:
         local = open_local(settings, writable=writable)
         opened = Opened(local, local, None)

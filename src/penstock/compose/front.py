@@ -16,6 +16,7 @@ from penstock.clock import SystemClock
 from penstock.compose.adapters import Opened, opened_stream
 from penstock.compose.caches import DoorCaches, door_caches, serve_caches
 from penstock.compose.kinesis import publish
+from penstock.compose.traces import traced
 from penstock.compose.worker import work_on
 from penstock.door.asgi import LOGIN_PATH, Door
 from penstock.door.keys import Keyring
@@ -24,6 +25,7 @@ from penstock.door.port import App, Receive, Scope, Send
 from penstock.door.probes import Probes
 from penstock.door.server import Server, listen, server
 from penstock.door.tls import certificate
+from penstock.door.traced import TracedDoor
 from penstock.errors import Unavailable
 from penstock.ingest.http import IngestApp
 from penstock.ingest.openapi import openapi_paths
@@ -52,6 +54,10 @@ class Half(Flag):
     INGEST = auto()
     SERVE = auto()
     BOTH = INGEST | SERVE
+
+
+ROLES: Final = {Half.INGEST: "ingest", Half.SERVE: "serve", Half.BOTH: "front"}
+"""What each process is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,8 @@ async def front(settings: Settings, store_url: str, halves: Half = Half.BOTH) ->
     async with AsyncExitStack() as running:
         listening = listen(settings.door)
         running.callback(listening.close)
-        opened = await running.enter_async_context(opened_stream(settings, writable=True))
+        traces = await running.enter_async_context(traced(settings, ROLES[halves]))
+        opened = await running.enter_async_context(opened_stream(settings, writable=True, traces=traces))
         caches = await running.enter_async_context(door_caches(settings))
         database = await running.enter_async_context(_database(settings, store_url, patient=halves is Half.INGEST))
         keyring = Keyring(Access(database), shared=caches.keys)
@@ -101,7 +108,8 @@ async def front(settings: Settings, store_url: str, halves: Half = Half.BOTH) ->
         _add_stream(behind)
         await running.enter_async_context(_beside(behind.work))
         door = Door(behind.routes, behind.rest or _probes(behind), keyring, caches.limiter)
-        host = server(door, settings.door, settings.data)
+        app = door if traces is None else TracedDoor(door, traces, SystemClock())
+        host = server(app, settings.door, settings.data)
         serving = asyncio.create_task(host.serve(sockets=[listening]))
         running.push_async_callback(_drained, host, serving, behind.serving)
         pair = certificate(settings.door.tls, settings.door.host, settings.data)

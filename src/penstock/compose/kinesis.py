@@ -15,6 +15,7 @@ from penstock.stream.kinesis.put import Producer, PutLimits
 from penstock.stream.kinesis.shards import Lanes
 from penstock.stream.kinesis.stream import KinesisStream, Taking
 from penstock.telemetry import log
+from penstock.traces.port import Traces
 
 SCHEME: Final = "kinesis"
 PUBLISH_S: Final = 1.0
@@ -29,7 +30,7 @@ class Shared(NamedTuple):
     """How long entries are kept, in hours."""
 
 
-async def open_kinesis(settings: Settings, *, puts: bool) -> Shared:
+async def open_kinesis(settings: Settings, *, puts: bool, traces: Traces | None = None) -> Shared:
     """The streams that `stream.url` and `stream.critical` name. With *puts*, we must be allowed to put on them.
 
     Raises Misconfigured, with the mend, for a stream, region, permission or key that will not do.
@@ -52,6 +53,7 @@ async def open_kinesis(settings: Settings, *, puts: bool) -> Shared:
         _limits(settings),
         SystemClock(),
         critical_created_ms=lanes.critical and lanes.critical.created_ms,
+        traces=traces,
     )
     fan_out = settings.stream.fan_out
     taking = Taking(consumer=fan_out, pushing=await open_client(_pushing(asked)) if fan_out else None)

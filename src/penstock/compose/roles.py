@@ -2,17 +2,14 @@
 
 import asyncio
 import sys
-from typing import Final
 
 from penstock.compose.adapters import is_shared
-from penstock.compose.front import Front, Half, front
+from penstock.compose.front import ROLES, Front, Half, front
 from penstock.compose.worker import stop_on_signals
 from penstock.errors import Misconfigured, Unavailable
 from penstock.settings import Settings
 from penstock.store.migrate import migrate
 from penstock.telemetry import log, start_logging
-
-NAMES: Final = {Half.INGEST: "ingest", Half.SERVE: "serve"}
 
 
 async def run_half(settings: Settings, half: Half) -> None:
@@ -29,7 +26,7 @@ async def run_half(settings: Settings, half: Half) -> None:
         if half is not Half.INGEST:
             raise
     async with front(settings, settings.store.url, half) as served:
-        sys.stdout.write(f"{NAMES[half]}: {served.url}\n")
+        sys.stdout.write(f"{ROLES[half]}: {served.url}\n")
         sys.stdout.flush()
         await until(stop, served)
 
@@ -45,8 +42,8 @@ async def until(stop: asyncio.Event, served: Front) -> None:
 
 def _check(settings: Settings, half: Half) -> None:
     if not is_shared(settings):
-        why = f"`penstock {NAMES[half]}` needs a stream that other processes share"
+        why = f"`penstock {ROLES[half]}` needs a stream that other processes share"
         raise Misconfigured("stream.url", why, "use kinesis://NAME, or run everything with `penstock up`")
     if settings.store.url.startswith("embedded:"):
-        why = f"`penstock {NAMES[half]}` needs a database that other processes share"
+        why = f"`penstock {ROLES[half]}` needs a database that other processes share"
         raise Misconfigured("store.url", why, "use postgresql://…")

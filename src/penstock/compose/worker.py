@@ -16,6 +16,7 @@ from penstock.compose.adapters import Opened, is_shared, opened_stream, url_of_s
 from penstock.compose.archive import archiving
 from penstock.compose.health import health
 from penstock.compose.kinesis import Shared, publish
+from penstock.compose.traces import traced
 from penstock.errors import Unavailable
 from penstock.model.shard import Unit
 from penstock.process.commit import WorkerLimits
@@ -36,6 +37,7 @@ from penstock.store.snapshots import PostgresSnapshots
 from penstock.stream.batch_id import LOCAL
 from penstock.stream.port import Stream
 from penstock.telemetry import start_logging
+from penstock.traces.port import Traces
 
 DATABASE_TRIES: Final = 30
 FOLD_S: Final = 3600.0
@@ -50,7 +52,10 @@ async def work(settings: Settings, *, store_url: str | None = None, parent: int 
     url = store_url or url_of_store(settings)
     if is_shared(settings):
         await migrate(url)
-    async with opened_stream(settings, writable=is_shared(settings)) as opened:
+    async with (
+        traced(settings, "work") as traces,
+        opened_stream(settings, writable=is_shared(settings), traces=traces) as opened,
+    ):
         await work_on(settings, opened, url, stop)
 
 
@@ -73,7 +78,7 @@ async def work_on(settings: Settings, opened: Opened, store_url: str, stop: asyn
             if opened.shared is None:
                 tasks.create_task(_work_alone(settings, opened.stream, database, stop))
             else:
-                tasks.create_task(_work_in_crew(settings, opened.shared, database, stop))
+                tasks.create_task(_work_in_crew(settings, opened.shared, opened.traces, database, stop))
     finally:
         await database.close()
 
@@ -86,14 +91,16 @@ async def _work_alone(settings: Settings, stream: Stream, database: Database, st
         await history.close()
 
 
-async def _work_in_crew(settings: Settings, shared: Shared, database: Database, stop: asyncio.Event) -> None:
+async def _work_in_crew(
+    settings: Settings, shared: Shared, traces: Traces | None, database: Database, stop: asyncio.Event
+) -> None:
     """One of many: whichever units are our share. Readings sent on are counted like any others."""
     owner = f"{gethostname()} {getpid()} {uuid4().hex[:6]}"
     beating = Database(database.url, application="leases", connections_max=2)  # a beat waits for nobody's connection
     crew = Crew(
         stream=shared.stream,
         leases=PostgresLeases(beating),
-        worker=partial(_OnUnit, settings, shared, database),
+        worker=partial(_OnUnit, settings, shared, database, traces),
         owner=owner,
         limits=CrewLimits(ttl_s=settings.work.lease_s, stuck_s=settings.work.stuck_s, retention_h=shared.retention_h),
     )
@@ -112,17 +119,18 @@ async def _work_in_crew(settings: Settings, shared: Shared, database: Database, 
 class _OnUnit:
     """A worker on one unit, with a connection of its own to commit on."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # what a worker stands between
         self,
         settings: Settings,
         shared: Shared,
         database: Database,
+        traces: Traces | None,
         unit: Unit,
         claim: Callable[[], Awaitable[Lease]],
     ) -> None:
         self._stream, self._unit = shared.stream, unit
         self._history = PostgresHistory(database)
-        self._worker = build_worker(settings, shared.stream, database, self._history, unit, claim)
+        self._worker = build_worker(settings, shared.stream, database, self._history, unit, claim, traces)
 
     @property
     def progress(self) -> int:
@@ -160,6 +168,7 @@ def build_worker(  # noqa: PLR0913, PLR0917  # the parts of a plant meet here
     database: Database,
     history: PostgresHistory,
     unit: Unit,
+    traces: Traces | None = None,
     claim: Callable[[], Awaitable[Lease]],
 ) -> Worker:
     """A worker over one unit of *stream*."""
@@ -183,6 +192,7 @@ def build_worker(  # noqa: PLR0913, PLR0917  # the parts of a plant meet here
             states_max=process.states_max,
             register_unknown=process.register_unknown,
         ),
+        traces=traces,
         clock=SystemClock(),
     )
 

@@ -68,7 +68,7 @@ class Door:
         except Exception as error:  # noqa: BLE001  # the process's entry: whatever it is, the client gets an answer
             await _fail(reply, error, internal(""))
         finally:
-            REQUESTS.labels(self._route(scope), str(reply.status)).inc()
+            REQUESTS.labels(self.route_of(scope), str(reply.status)).inc()
             if reply.status == HTTPStatus.UNAUTHORIZED:
                 await self._strangers.take(_peer(scope))
 
@@ -106,12 +106,16 @@ class Door:
         return None if is_open else problem_of(Unauthorized("send a key as X-API-Key or Authorization: Bearer"))
 
     async def _over_limit(self, scope: Scope, caller: Caller) -> Problem | None:
-        if not (scope["path"].startswith("/v1/") or scope["path"] in self._routes):
+        if not self.is_metered(scope):
             return None
         verdict = await self._limiter.take(caller.key_id, caller.rate, caller.burst)
         return None if verdict is None or verdict.passes else _too_many(verdict)
 
-    def _route(self, scope: Scope) -> str:
+    def is_metered(self, scope: Scope) -> bool:
+        """Whether a request counts towards its caller's limit: probes, metrics and the page's files do not."""
+        return scope["path"].startswith("/v1/") or scope["path"] in self._routes
+
+    def route_of(self, scope: Scope) -> str:
         """A bounded name for the path: a client may ask for anything."""
         path: str = scope["path"]
         return path if path in self._routes or path in OPEN else str(scope.get("path_template", "other"))

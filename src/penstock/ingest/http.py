@@ -11,6 +11,7 @@ from penstock.clock import Clock
 from penstock.door.asgi import caller_of
 from penstock.door.port import Receive, Scope, Send
 from penstock.door.problem import Problem, answer, answer_json, not_allowed
+from penstock.door.traced import TracedBatch
 from penstock.errors import Forbidden
 from penstock.ingest.body import Disconnected, Room, check_size, decompress, read_body
 from penstock.ingest.codec import Caps, Decoded, decode, narrow
@@ -63,22 +64,23 @@ class IngestApp:
         except Disconnected:
             return
         try:
-            await self._take(body, headers, caller, send)
+            scope["state"]["batch"] = await self._take(body, headers, caller, send)
         finally:
             self._room.give_back(len(body))
 
-    async def _take(self, body: bytes, headers: Headers, caller: Caller, send: Send) -> None:
+    async def _take(self, body: bytes, headers: Headers, caller: Caller, send: Send) -> TracedBatch | None:
         begun_s, received_us = time.perf_counter(), self._clock.now_us()
         decoded = _in_scope(await self._decode(body, headers), caller)
         _count_refused(decoded.counts)
         if len(decoded.batch) == 0:
             await answer(send, _nothing_taken(decoded))
-            return
+            return None
         lanes = split_lanes(decoded.batch, self._critical())
         receipt = await self._stream.append(lanes, received_us)
         for lane in lanes.keys() - receipt.overloaded:
             STAGE_LATENCY.labels("durable", lane.value).observe(time.perf_counter() - begun_s)
         await self._answer(send, receipt, lanes, decoded, wait=_waits(headers))
+        return _traced(receipt)
 
     async def _decode(self, body: bytes, headers: Headers) -> Decoded:
         encoding = headers.get(b"content-encoding", b"").decode("latin-1")
@@ -104,6 +106,13 @@ class IngestApp:
         if wait and await self._committed(receipt.places, self._settings.commit_wait_s):
             return await answer_json(send, 200, told, [(b"preference-applied", b"wait=committed")])
         return await answer_json(send, 202, told)
+
+
+def _traced(receipt: Receipt) -> TracedBatch | None:
+    """What a door that traces finds the batch's trace by; only batches of shared streams have one."""
+    if receipt.batch is None:
+        return None
+    return TracedBatch(receipt.batch.producer, receipt.batch.request, receipt.batch_id, receipt.batch.readings)
 
 
 def split_lanes(batch: ReadingBatch, critical: frozenset[str]) -> dict[Lane, ReadingBatch]:

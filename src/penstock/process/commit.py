@@ -49,6 +49,8 @@ class Plan:
     outcome: Outcome
     verdict: Verdict[Any]
     kinds: dict[int, int]
+    detected_us: tuple[int, int]
+    """When detection began, and when it ended."""
     states: dict[str, int] = field(default_factory=dict)
 
 
@@ -83,11 +85,13 @@ class Steps:
         kinds = first_kinds(stored, tags)
         if kinds:
             await flush.fix_kind(*(_ids(tags, kinds, holds) for holds in (HOLDS_VALUE, HOLDS_STATE)))
+        detecting_us = self.clock.now_us()
         # as of its reception, not of now: whoever replays these readings must come to the same state
         verdict = holding.detector.run(by_slot(stored), entries[-1].received_us)
+        detected_us = detecting_us, self.clock.now_us()
         await find(flush, tags, verdict)
         await _keep(flush, tags, entries, outcome)
-        return Plan(outcome, verdict, kinds, named.states)
+        return Plan(outcome, verdict, kinds, detected_us, named.states)
 
     async def _intake(self, holding: Holding, flush: Flush, entries: Sequence[Entry]) -> tuple[Intake, _Named]:
         """The flush's readings, in terms that include what changed and what is new."""

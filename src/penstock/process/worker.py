@@ -20,10 +20,12 @@ from penstock.process.outcome import MINUTE_US, fates_of
 from penstock.process.owning import Reassigned
 from penstock.process.recall import Recall
 from penstock.process.tags import TagTable
+from penstock.process.traced import Times, TracedFlushes
 from penstock.process.validate import Validate
 from penstock.store.port import NO_ARRIVALS, NO_REPEATS, Fates, History, Lease, Span
 from penstock.stream.port import Entry, Stream
 from penstock.telemetry import FINDINGS, FLUSH_READINGS, FLUSH_SECONDS, STAGE_LATENCY, log
+from penstock.traces.port import Traces
 
 TICK_US: Final = 1_000_000
 SNAPSHOT_US: Final = 30_000_000
@@ -68,6 +70,7 @@ class Worker:
         validate: Validate,
         limits: WorkerLimits,
         clock: Clock,
+        traces: Traces | None = None,
     ) -> None:
         """*claim* takes the unit's lease, again and again; Fenced when it has passed to another for good."""
         self._unit, self._claim = unit, claim
@@ -75,6 +78,7 @@ class Worker:
         self._recall = Recall(unit, stream, history, snapshots, detector, limits.flush_readings_max, self._progressed)
         self._steps = Steps(validate, limits, clock, stream.append)
         self._limits, self._clock = limits, clock
+        self._traced = None if traces is None else TracedFlushes(traces, clock)
         self._own_belt = min(unit.belts, default=0)
         self._ticked_us = self._saved_us = 0
         self._gathered: dict[str, list[Entry]] = {}
@@ -114,6 +118,8 @@ class Worker:
     async def start(self) -> Holding:
         """Claim the lease, and learn from the store what is needed to go on where the last holder stopped."""
         self._gathered, self._drained = {name: [] for name in self._unit.names}, set()
+        if self._traced is not None:
+            self._traced.forget()
         holding = await self._recall(await self._claim())
         self._ticked_us = self._saved_us = self._clock.now_us()
         for shard, position in holding.positions.items():
@@ -146,6 +152,8 @@ class Worker:
         after = gathered[-1].position if gathered else holding.positions[shard.name]
         taken = await self._stream.take(shard.name, after, room)
         gathered += taken
+        if self._traced is not None:
+            self._traced.took(taken)
         if not gathered and not self._stream.behind_ms(shard.name):
             self._drained.add(shard.name)
         return gathered
@@ -193,11 +201,15 @@ class Worker:
                 plan = await self._steps(holding, flush, fresh)
             fates = fates_of(plan.outcome, fresh) if plan else {}
             await flush.settle(fates, NO_ARRIVALS if self._unit.name == ALL else arrivals)
+            settled_us = self._clock.now_us()
         if plan:
             remember(holding, plan)
         holding.seen.update(arrivals.counted)
         await self._moved_on(holding, span, entries)
         self._report(shard, entries, plan, began_us)
+        if self._traced is not None:
+            times = Times(began_us, settled_us, self._clock.now_us())
+            self._traced.stored(shard, fresh, plan, holding.tags, times)
 
     async def _give_up(self, holding: Holding, shard: str, entry: Entry) -> None:
         """Nothing can be done with this entry: keep it for a person, and let those behind it pass."""

@@ -64,20 +64,22 @@ class Place(NamedTuple):
     position: int
 
 
-class Receipt(NamedTuple):
-    """Durable: these lanes were taken. A lane that is full is left out, and named in `overloaded`."""
-
-    batch_id: str
-    places: tuple[Place, ...]
-    overloaded: frozenset[Lane]
-
-
 class BatchRef(NamedTuple):
     """A batch of a shared stream: which request of which producer it was, and how many readings were accepted."""
 
     producer: UUID
     request: int
     readings: int
+
+
+class Receipt(NamedTuple):
+    """Durable: these lanes were taken. A lane that is full is left out, and named in `overloaded`."""
+
+    batch_id: str
+    places: tuple[Place, ...]
+    overloaded: frozenset[Lane]
+    batch: BatchRef | None = None
+    """None: a local stream."""
 
 
 class Total(NamedTuple):

@@ -14,9 +14,11 @@ from penstock.stream.batch_id import SharedBatch, shared_batch_id
 from penstock.stream.kinesis.belts import Belts, Pace, Record
 from penstock.stream.kinesis.send import Client, Sender, Target
 from penstock.stream.kinesis.wave import Ask, Waiting, weight_of
-from penstock.stream.port import Receipt
+from penstock.stream.port import BatchRef, Receipt
 from penstock.stream.room import limit_of
 from penstock.telemetry import log
+from penstock.traces.ids import ids_of
+from penstock.traces.port import Kind, Span, Traces
 
 MINUTE_US: Final = 60_000_000
 KEEP_MINUTES_US: Final = 120 * MINUTE_US
@@ -84,6 +86,7 @@ class Producer:
         *,
         producer: UUID | None = None,
         critical_created_ms: int | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """*critical_created_ms*: of the critical lane's own stream; None where both lanes share one.
 
@@ -93,6 +96,7 @@ class Producer:
         self._identity = identity
         self._limits = limits
         self._clock = clock
+        self._traces = traces
         self._requests = 0
         self._bytes = 0
         self._open = True
@@ -111,12 +115,15 @@ class Producer:
 
     async def append(self, lanes: Mapping[Lane, ReadingBatch], received_us: int) -> Receipt:
         """As `stream.port` says; a lane that is not acknowledged in `put_timeout_s` is overloaded too."""
+        begun_us = self._clock.now_us() if self._traces else 0
         request = self._begin(lanes, received_us)
         timer = asyncio.get_running_loop().call_later(self._limits.put_timeout_s, request.settle)
         try:
             await request.answer
         finally:
             timer.cancel()
+        if self._traces is not None:
+            self._tell(self._traces, lanes, request, begun_us)
         return self._receipt(lanes, request)
 
     def acked(self) -> Acked:
@@ -177,7 +184,30 @@ class Producer:
         readings = sum(len(lanes[lane]) for lane in done)
         batch = SharedBatch(self.producer, next(iter(done.values())).number, readings)
         places = tuple(place for ask in done.values() for place in sorted(set(ask.places)))
-        return Receipt(shared_batch_id(self._identity, batch), places, frozenset(lanes.keys() - done.keys()))
+        overloaded = frozenset(lanes.keys() - done.keys())
+        return Receipt(shared_batch_id(self._identity, batch), places, overloaded, BatchRef(*batch))
+
+    def _tell(self, traces: Traces, lanes: Mapping[Lane, ReadingBatch], request: _Request, begun_us: int) -> None:
+        """Of a traced batch: how long it took until Kinesis acknowledged it."""
+        number = next(iter(request.asks.values())).number
+        if not traces.sample.takes(self.producer, number):
+            return
+        ids = ids_of(self.producer, number)
+        told = {f"penstock.{lane}_readings": len(lanes[lane]) for lane in request.asks}
+        records = {place for ask in request.asks.values() for place in ask.places}
+        traces.tell(
+            Span(
+                name="put",
+                kind=Kind.PRODUCER,
+                trace=ids.trace,
+                span=ids.put,
+                parent=ids.accept,
+                begun_us=begun_us,
+                ended_us=self._clock.now_us(),
+                attributes=told | {"penstock.records": len(records)},
+                failed=not all(ask.done for ask in request.asks.values()),
+            )
+        )
 
     def _durable(self, record: Record) -> None:
         self._minutes[record.received_us // MINUTE_US * MINUTE_US] += record.readings
