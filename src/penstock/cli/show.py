@@ -45,7 +45,8 @@ def show(items: Sequence[Mapping[str, Any]], *, as_json: bool, columns: Iterable
         table.add_column(name, overflow="fold")  # half a tag or an id is of no use to anyone
     for item in items:
         table.add_row(*("" if item.get(name) is None else str(item[name]) for name in names))
-    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    Console(width=width, markup=False, emoji=False, highlight=False).print(table)  # `:secret:` in a name is no picture
     return None
 
 

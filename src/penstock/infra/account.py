@@ -1,12 +1,15 @@
 """What a deployment needs in the account and not in Terraform's state: what has a secret half, or is shared by many."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import get_session
 
+from penstock import __version__
 from penstock.errors import Misconfigured, Unavailable
+from penstock.infra.answers import DENIED, asking, code_of, translated
 from penstock.infra.description import Deployment
 from penstock.infra.policy import trust
 from penstock.infra.ports import TASK
@@ -18,22 +21,83 @@ LOG_POLICY: Final = "arn:aws:iam::aws:policy/service-role/AmazonAPIGatewayPushTo
 class Account:
     """The AWS account that a deployment is made in."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, credentials: Mapping[str, str] | None = None) -> None:
+        """As whom the AWS CLI would be, or with the *credentials* of a role that was taken on."""
         self._deployment = deployment
         self._session = get_session()
+        if credentials:
+            self._session.set_credentials(
+                credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"]
+            )
 
     def client(self, service: str) -> Any:
         """A client in the deployment's region."""
         return self._session.create_client(service, region_name=self._deployment.region)
 
+    @asking("learn from AWS who we are")
     def check(self) -> str:
-        """The account's number. Raises Misconfigured when AWS does not know us."""
-        try:
-            number: str = self.client("sts").get_caller_identity()["Account"]
-        except (BotoCoreError, ClientError) as error:
-            raise Misconfigured("aws", f"AWS does not know us ({error})", "sign in, as for the AWS CLI") from error
+        """The account's number. Raises Misconfigured when AWS does not know us, Unavailable when it does not answer."""
+        number: str = self.client("sts").get_caller_identity()["Account"]
         return number
 
+    @asking("look whether the plant stands")
+    def stands(self) -> bool:
+        """Whether something of this name runs here, whoever made it."""
+        name = self._deployment.names("tasks", "cluster")
+        found = self.client("ecs").describe_clusters(clusters=[name])["clusters"]
+        return any(one["status"] == "ACTIVE" for one in found)
+
+    @asking("look for the image's repository")
+    def repository(self) -> str:
+        """URL of the deployment's own repository; empty before it is made."""
+        ecr, name = self.client("ecr"), self._deployment.names("penstock", "images")
+        try:
+            url: str = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]["repositoryUri"]
+        except ecr.exceptions.RepositoryNotFoundException:
+            return ""
+        return url
+
+    @asking("look for the image")
+    def has_image(self, reference: str) -> bool:
+        """Whether *reference*, of the deployment's own repository, can be pulled. Raises Unavailable."""
+        ecr, (url, wanted) = self.client("ecr"), image_id(reference)
+        try:
+            ecr.describe_images(repositoryName=url.partition("/")[2], imageIds=[wanted])
+        except (ecr.exceptions.ImageNotFoundException, ecr.exceptions.RepositoryNotFoundException):
+            return False
+        return True
+
+    def lifting(self, role: str, code: str = "", device: str = "") -> "Account":
+        """The same account in the name of *role*; *code* is that of the second factor *device*.
+
+        Raises Misconfigured when the role does not let us.
+        """
+        factor = {"SerialNumber": device, "TokenCode": code} if code else {}
+        try:
+            taken = self.client("sts").assume_role(RoleArn=role, RoleSessionName="penstock-destroy", **factor)
+        except (BotoCoreError, ClientError) as error:
+            if code_of(error) not in DENIED:
+                raise translated(error, f"take on {role}") from error
+            mend = "--mfa CODE of your second factor, as an IAM user of this account who may take the role on"
+            raise Misconfigured("archive", f"{role} does not let us ({error})", mend) from error
+        return Account(self._deployment, taken["Credentials"])
+
+    @asking("look for your second factor")
+    def factor(self) -> str:
+        """Serial of the second factor of who we are. Raises Misconfigured when there is none."""
+        found = self.client("iam").list_mfa_devices()["MFADevices"]
+        if not found:
+            mend = "give your IAM user one; a login of a role or of SSO cannot show one to another role"
+            raise Misconfigured("--mfa", "your login has no second factor that IAM knows", mend)
+        serial: str = found[0]["SerialNumber"]
+        return serial
+
+    @asking("look for the metered clients' key")
+    def known_key(self) -> str:
+        """Id of the metered clients' key; empty before it is made."""
+        return self._find_key(self._deployment.names("client", "key")) or ""
+
+    @asking("make the metered clients' key")
     def api_key(self) -> str:
         """Id of the metered clients' key; made when there is none yet. Its value: `aws apigateway get-api-key`."""
         gateway, name = self.client("apigateway"), self._deployment.names("client", "key")
@@ -41,6 +105,7 @@ class Account:
         made: str = found or gateway.create_api_key(name=name, enabled=True)["id"]
         return made
 
+    @asking("meter the clients")
     def meter(self, key: str, plan: str) -> None:
         """Let the usage plan *plan* count what *key* sends."""
         gateway = self.client("apigateway")
@@ -48,12 +113,14 @@ class Account:
         if all(one["id"] != key for one in known):
             gateway.create_usage_plan_key(usagePlanId=plan, keyId=key, keyType="API_KEY")
 
+    @asking("remove the metered clients' key")
     def drop_api_key(self) -> None:
         """The key goes with its deployment."""
         found = self._find_key(self._deployment.names("client", "key"))
         if found:
             self.client("apigateway").delete_api_key(apiKey=found)
 
+    @asking("let API Gateway write logs")
     def let_gateways_log(self) -> None:
         """One setting for the whole account and region: made when nobody made it, and never taken away again."""
         gateway = self.client("apigateway")
@@ -81,6 +148,22 @@ class Account:
         return next((one["id"] for one in found if one["name"] == name), None)
 
 
+def image_of(deployment: Deployment, repository: str) -> str:
+    """What the tasks run, when it is in *repository*; empty when it is somebody else's, of which we know nothing."""
+    image = deployment.image or f"{repository}:{__version__}"
+    return image if repository and image.startswith((f"{repository}:", f"{repository}@")) else ""
+
+
+def image_id(reference: str) -> tuple[str, dict[str, str]]:
+    """The repository's URL, and the image as ECR names it."""
+    url, at, digest = reference.partition("@")
+    if at:
+        return url.rpartition(":")[0] or url, {"imageDigest": digest}
+    url, _, tag = reference.rpartition(":")
+    return url, {"imageTag": tag}
+
+
+@asking("let the doors change colour")
 def release(account: Account, deployment: Deployment) -> list[str]:
     """Let doors change colour where their task definition changed. Returns the ids of what was started."""
     if deployment.release != "codedeploy":

@@ -1,56 +1,118 @@
 """From a description to a plant that stands, and back."""
 
+import subprocess
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from penstock.errors import Misconfigured
-from penstock.infra.account import Account, release
+from penstock.errors import Misconfigured, Unavailable
+from penstock.infra.account import Account, image_of, release
+from penstock.infra.console import Console, steps
 from penstock.infra.description import Deployment
-from penstock.infra.leaving import check_leave, empty_archive
+from penstock.infra.first import first_steps
+from penstock.infra.leaving import check_leave, empty_archive, farewell, held_by, lifter
+from penstock.infra.readiness import SCRIPT, check_account, check_push, check_ready, check_state, missing
 from penstock.infra.rotation import fetch_authorities, with_authorities
 from penstock.infra.simulated import simulated_by_environment
-from penstock.infra.spelling import KEY_ID, PLAN_ID
-from penstock.infra.synth import Synthesised, synthesise, write
-from penstock.infra.terraforming import Terraform
+from penstock.infra.spelling import KEY_ID, PLAN_ID, said
+from penstock.infra.synth import STACK_FILE, Synthesised, synthesise, write
+from penstock.infra.terraforming import Plan, Terraform
 
-PLACEHOLDER: Final = ".example"
-"""Nobody owns a name that ends so (RFC 2606)."""
+REPOSITORY: Final = "aws_ecr_repository"
+PLAYED: Final = (
+    "use_path_style",
+    "skip_credentials_validation",
+    "skip_requesting_account_id",
+    "skip_metadata_api_check",
+)
+"""What S3 as the state's place must be told where AWS is simulated."""
 
 
-def deploy(deployment: Deployment, folder: Path, *, authorities: bytes | None, ask: bool) -> dict[str, Any]:
-    """Make it, or bring it up to date. Returns its outputs. Raises Misconfigured or Unavailable."""
+class Deployed(NamedTuple):
+    """A plant that stands."""
+
+    outputs: dict[str, Any]
+    """What it says of itself; `deployments` are the releases that were started."""
+    meaning: dict[str, str]
+    """What each output is."""
+    next_steps: list[str]
+    """What to do now, where nothing of it stood before."""
+
+
+class Site(NamedTuple):
+    """A deployment, and everything that it is made with."""
+
+    deployment: Deployment
+    account: Account
+    terraform: Terraform
+    console: Console
+
+    def variables(self) -> dict[str, str]:
+        """What Terraform cannot know by itself."""
+        return {KEY_ID: self.account.known_key()} if self.deployment.api.doors else {}
+
+    def apply(self, title: str, plan: Plan) -> None:
+        """Do what *plan* says, with its progress."""
+        with self.console.bar(title, plan.steps) as step:
+            self.terraform.apply(plan, steps(step))
+
+    def check_known(self, count: int) -> None:
+        """Raises Misconfigured when the state knows *count* resources, that is none, of a plant that stands."""
+        if count or not self.account.stands():
+            return
+        stack, state = self.deployment.names.stack, self.deployment.state
+        where = f"{self.terraform.folder}, where its state would be," if state == "local" else state
+        mend = (
+            "run it where it was deployed from, or with --out FOLDER or --set state=s3://… as then; "
+            "how to share a state: docs/deploy.md, State"
+        )
+        raise Misconfigured("state", f"{stack} stands in AWS, but {where} knows nothing of it", mend)
+
+
+def deploy(
+    deployment: Deployment, folder: Path, console: Console, *, authorities: bytes | None = None, push: bool = False
+) -> Deployed:
+    """Make it, or bring it up to date. Raises Misconfigured, Unavailable, or Rejected when the answer is no."""
+    console.check()
     check_ready(deployment)
-    terraform, account = Terraform(folder), Account(deployment)
-    account.check()
-    write(complete(synthesise(deployment), authorities), folder)
-    terraform.init()
-    variables = _variables(deployment, account)
-    terraform.apply(variables, ask=ask)
-    outputs = terraform.outputs()
-    if variables:
-        account.meter(variables[KEY_ID], _either(outputs, PLAN_ID))
-    started = release(account, deployment)
-    return outputs | ({"deployments": started} if started else {})
+    if push:
+        check_push(deployment)
+    site = _site(deployment, folder, console)
+    check_account(deployment, site.account)
+    console.say(f"deploy {deployment.names.stack} in {deployment.region}")
+    made = complete(synthesise(deployment), authorities)
+    write(made, folder)
+    site.terraform.init(*_backend(deployment))
+    is_new = not site.account.stands()
+    _bring_about(site, made, push=push)
+    outputs = site.terraform.outputs()
+    if deployment.api.doors:
+        site.account.meter(site.account.known_key(), said(outputs, PLAN_ID))
+    started = release(site.account, deployment)
+    meaning = {name: one.get("description", "") for name, one in made.template["output"].items()}
+    steps_now = first_steps(site.account, deployment, outputs) if is_new else []
+    return Deployed(outputs | ({"deployments": started} if started else {}), meaning, steps_now)
 
 
-def destroy(deployment: Deployment, folder: Path, *, with_archive: bool, ask: bool) -> None:
-    """Take it down, as far as its retention class allows. Raises Misconfigured where it does not."""
-    terraform, account = Terraform(folder), Account(deployment)
-    terraform.init()
-    outputs = terraform.outputs()
-    check_leave(deployment, account, outputs, with_archive=with_archive)
-    if with_archive:
-        empty_archive(account, outputs)
-    terraform.destroy({KEY_ID: ""} if deployment.api.doors else {}, ask=ask)
-    account.drop_api_key()
+def destroy(
+    deployment: Deployment, folder: Path, console: Console, *, with_archive: bool = False, code: str = ""
+) -> bool:
+    """Take it down, as far as its retention class allows; whether there was anything. Raises as `deploy` does.
 
-
-def check_ready(deployment: Deployment) -> None:
-    """What does for a look at the stack, but not for AWS. Raises Misconfigured."""
-    domain = deployment.door.domain
-    if domain.endswith(PLACEHOLDER) and not deployment.door.insecure_http and not simulated_by_environment().endpoint:
-        mend = "--set door.domain=… that you own; for a throw-away --environment dev --set door.insecure_http=true"
-        raise Misconfigured("door.domain", f"{domain} stands for a name of yours", mend)
+    *code* is that of the second factor, for the role that may lift locks.
+    """
+    console.check()
+    site = _site(deployment, folder, console)
+    site.account.check()
+    check_state(deployment, site.account)
+    if not (folder / STACK_FILE).exists():
+        write(synthesise(deployment), folder)
+    site.terraform.init(*_backend(deployment))
+    plan = site.terraform.plan({KEY_ID: ""} if deployment.api.doors else {}, destroy=True)
+    site.check_known(len(plan.changes))
+    if plan.changes:
+        _take_down(site, plan, with_archive=with_archive, code=code)
+    site.account.drop_api_key()
+    return bool(plan.changes)
 
 
 def complete(made: Synthesised, authorities: bytes | None) -> Synthesised:
@@ -60,14 +122,78 @@ def complete(made: Synthesised, authorities: bytes | None) -> Synthesised:
     return made._replace(rotation=with_authorities(made.rotation, authorities))
 
 
-def _variables(deployment: Deployment, account: Account) -> dict[str, str]:
-    if not deployment.api.doors:
-        return {}
-    account.let_gateways_log()
-    return {KEY_ID: account.api_key()}
+def _site(deployment: Deployment, folder: Path, console: Console) -> Site:
+    return Site(deployment, Account(deployment), Terraform(folder), console)
 
 
-def _either(outputs: dict[str, Any], name: str) -> str:
-    """An output, however the profile spells it."""
-    plain = name.replace("_", "").lower()
-    return next(str(value) for spelt, value in outputs.items() if spelt.replace("_", "").lower() == plain)
+def _bring_about(site: Site, made: Synthesised, *, push: bool) -> None:
+    """Plan, ask, make what must be there before, and apply."""
+    if not push:
+        _check_image(site)
+    plan = site.terraform.plan(site.variables())  # which waits for nobody: a lock is told before anything else
+    site.check_known(site.terraform.holds())
+    site.console.show(plan)
+    if plan.changes:
+        site.console.confirm("do this?")
+    if _prepare(site, made, push=push):
+        plan = site.terraform.plan(site.variables())
+    site.apply("deploy", plan)
+
+
+def _prepare(site: Site, made: Synthesised, *, push: bool) -> bool:
+    """What Terraform cannot make, or not first. Whether anything changed. Raises Misconfigured without an image."""
+    account, changed = site.account, False
+    if site.deployment.api.doors and not account.known_key():
+        account.api_key()
+        changed = True
+    if site.deployment.api.doors:
+        account.let_gateways_log()
+    if not account.repository():
+        (name,) = made.template["resource"][REPOSITORY]
+        site.apply("repository", site.terraform.plan({}, only=f"{REPOSITORY}.{name}"))
+        changed = True
+    if push:
+        push_image(site)
+    _check_image(site)
+    return changed
+
+
+def _check_image(site: Site) -> None:
+    """Raises Misconfigured when the image that tasks would start with is not in their repository."""
+    image = image_of(site.deployment, site.account.repository())
+    if image and not site.account.has_image(image):
+        raise missing(image)
+
+
+def push_image(site: Site) -> None:
+    """Build this version and push it, unless it is there. Raises Unavailable when the script fails."""
+    image = image_of(site.deployment, site.account.repository())
+    if site.account.has_image(image):
+        site.console.say(f"{image} is in the repository")
+        return
+    url, _, version = image.rpartition(":")
+    done = subprocess.run([str(SCRIPT), url, version], stdout=2, check=False)  # noqa: S603  # our own words
+    if done.returncode:
+        raise Unavailable("the image was not pushed; why stands above. Mend: as it says, then the same command again")
+
+
+def _take_down(site: Site, plan: Plan, *, with_archive: bool, code: str) -> None:
+    deployment, account, console = site.deployment, site.account, site.console
+    console.say(f"destroy {farewell(deployment)}")
+    outputs = site.terraform.outputs()
+    held = held_by(account, outputs)
+    check_leave(deployment, held, with_archive=with_archive)
+    lifts = with_archive and bool(held) and not deployment.is_ephemeral
+    lifting = lifter(account, outputs, console, code) if lifts else None
+    console.show(plan)
+    console.confirm(f"remove all this, and {held}?" if held else "remove all this?")
+    if lifting:
+        empty_archive(account, lifting, held, console)
+    site.apply("destroy", plan)
+
+
+def _backend(deployment: Deployment) -> list[str]:
+    """Words of `terraform init`: none, where AWS is Amazon's."""
+    if deployment.state == "local" or not simulated_by_environment().endpoint:
+        return []
+    return [f"-backend-config={word}=true" for word in PLAYED]

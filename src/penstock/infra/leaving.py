@@ -1,12 +1,43 @@
 """What a deployment leaves behind, or may not: said aloud before anything is destroyed."""
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-from penstock.errors import Misconfigured
+from penstock.errors import Misconfigured, Unavailable
 from penstock.infra.account import Account
+from penstock.infra.answers import asking
+from penstock.infra.console import Console
 from penstock.infra.description import Deployment
+from penstock.infra.spelling import said
+
+ROLES: Final = ("ingest", "work", "serve")
+EMPTY_WAIT_S: Final = 300
+"""Backups take a while to go."""
+LOOK_S: Final = 2
+
+
+class Held(NamedTuple):
+    """What archive and backups of a deployment hold."""
+
+    bucket: str = ""
+    vault: str = ""
+    versions: int = 0
+    """Of objects, markers of deletion included."""
+    size_bytes: int = 0
+    newest: datetime | None = None
+    points: int = 0
+    """Recovery points in the vault."""
+    until: datetime | None = None
+    """When the last of them may go."""
+
+    def __bool__(self) -> bool:
+        return bool(self.versions or self.points)
+
+    def __str__(self) -> str:
+        objects = f"{self.versions:,} versions of objects ({self.size_bytes / 1e9:,.3f} GB) in {self.bucket}"
+        return f"{objects} and {self.points:,} backups in {self.vault}"
 
 
 def farewell(deployment: Deployment) -> str:
@@ -29,47 +60,134 @@ def farewell(deployment: Deployment) -> str:
             )
 
 
-def check_leave(deployment: Deployment, account: Account, outputs: Mapping[str, Any], *, with_archive: bool) -> None:
+@asking("look at what the archive holds")
+def held_by(account: Account, outputs: Mapping[str, Any]) -> Held:
+    """Everything that archive and backups hold. Raises Misconfigured or Unavailable."""
+    bucket, vault = said(outputs, "archive_bucket_name"), said(outputs, "backup_vault_name")
+    points = list(_points(account, vault))
+    count, size, newest = 0, 0, None
+    for one in _versions(account, bucket):
+        count, size = count + 1, size + one.get("Size", 0)
+        newest = max(newest or one["LastModified"], one["LastModified"])
+    until = max((at for point in points if (at := point.get("CalculatedLifecycle", {}).get("DeleteAt"))), default=None)
+    return Held(bucket, vault, count, size, newest, len(points), until)
+
+
+def check_leave(deployment: Deployment, held: Held, *, with_archive: bool) -> None:
     """Raises Misconfigured where something stays that Terraform would stumble over."""
-    if deployment.archive.retention == "sealed":
-        mend = "wait, or take down tasks only: --set ingest.tasks_min=1 and scale to none"
-        raise Misconfigured("archive.retention", farewell(deployment), mend)
-    if deployment.archive.retention == "governance" and not with_archive:
-        held = sum(1 for _ in _versions(account, _bucket(outputs), most=1))
-        if held:
-            raise Misconfigured("archive", "holds readings under a lock", "keep the deployment, or add --with-archive")
+    match deployment.archive.retention:
+        case "sealed":
+            raise Misconfigured("archive.retention", _remains(deployment, held), _pause(deployment))
+        case "governance" if held and not with_archive:
+            mend = "keep the deployment, or add --with-archive, which removes that too"
+            raise Misconfigured("archive", f"{held} are under a lock", mend)
 
 
-def empty_archive(account: Account, outputs: Mapping[str, Any]) -> int:
-    """Lift the locks, and remove all versions of all objects, and the backups. Returns how many objects there were."""
-    bucket, removed, s3 = _bucket(outputs), 0, account.client("s3")
-    if bucket:
-        for key, version in _versions(account, bucket):
-            s3.delete_object(Bucket=bucket, Key=key, VersionId=version, BypassGovernanceRetention=True)
-            removed += 1
-    _empty_vault(account, str(outputs.get("backup_vault_name") or outputs.get("backupVaultName") or ""))
+def _remains(deployment: Deployment, held: Held) -> str:
+    """What of a sealed archive stays until when."""
+    if not held:
+        return f"{farewell(deployment)}. It holds nothing yet"
+    objects = held.newest + timedelta(days=deployment.archive.days) if held.newest else None
+    last = max((at for at in (objects, held.until) if at), default=None)
+    return f"{farewell(deployment)}. It holds {held}; the last of it until {last.date() if last else 'unknown'}"
+
+
+def _pause(deployment: Deployment) -> str:
+    """How to stop what runs in front of an archive that stays; a deploy begins again."""
+    lines = "".join(f"\n  {line}" for line in pause_commands(deployment))
+    return f"wait; or stop the tasks, while database, streams and archive stay:{lines}"
+
+
+def pause_commands(deployment: Deployment) -> Iterator[str]:
+    """Scaling would start tasks again, so that it must not want any either."""
+    names, region = deployment.names, deployment.region
+    cluster = names("tasks", "cluster")
+    for role in ROLES:
+        service = names(role, "service")
+        yield (
+            f"aws application-autoscaling register-scalable-target --region {region} --service-namespace ecs "
+            f"--scalable-dimension ecs:service:DesiredCount --resource-id service/{cluster}/{service} "
+            "--min-capacity 0 --max-capacity 0"
+        )
+        yield f"aws ecs update-service --region {region} --cluster {cluster} --service {service} --desired-count 0"
+
+
+def lifter(account: Account, outputs: Mapping[str, Any], console: Console, code: str) -> Account:
+    """The account in the name of the role that may lift locks. Raises Misconfigured when it does not let us."""
+    role = said(outputs, "archive_lifter_role_arn")
+    if not role:
+        raise Misconfigured("archive", "the deployment has no role that may lift locks", "deploy it once more, first")
+    if not code:
+        try:
+            return account.lifting(role)
+        except Misconfigured as refused:
+            code = console.ask("code of your second factor, for the role that may lift locks", refused)
+    return account.lifting(role, code, account.factor())
+
+
+def empty_archive(account: Account, lifting: Account, held: Held, console: Console) -> int:
+    """Remove all versions of all objects by *lifting*'s right, and the backups by ours. Returns how many versions."""
+    with console.bar("archive", held.versions) as step:
+        removed = 0
+        for count in _emptied(lifting, held.bucket):
+            removed += count
+            step(count, f"{removed:,} versions removed")
+    with console.bar("backups", held.points) as step:
+        for point in _emptied_vault(account, held.vault):
+            step(1, point)
     return removed
 
 
-def _bucket(outputs: Mapping[str, Any]) -> str:
-    return str(outputs.get("archive_bucket_name") or outputs.get("archiveBucketName") or "")
+def _emptied(lifting: Account, bucket: str) -> Iterator[int]:
+    """A page after another: how many versions went."""
+    s3 = lifting.client("s3")
+    with asking(f"empty {bucket}"):
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            ids = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in _entries(page)]
+            if ids:
+                whole = {"Objects": ids, "Quiet": True}
+                told = s3.delete_objects(Bucket=bucket, Delete=whole, BypassGovernanceRetention=True)
+                _check_removed(bucket, told.get("Errors", []))
+                yield len(ids)
 
 
-def _versions(account: Account, bucket: str, most: int | None = None) -> Iterator[tuple[str, str]]:
-    """(key, version) of every object, markers of deletion included."""
-    if not bucket:
-        return
-    limits = {"PaginationConfig": {"MaxItems": most}} if most else {}
-    for page in account.client("s3").get_paginator("list_object_versions").paginate(Bucket=bucket, **limits):
-        for one in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
-            yield one["Key"], one["VersionId"]
+def _check_removed(bucket: str, errors: Sequence[Mapping[str, str]]) -> None:
+    if errors:
+        first = f"{errors[0].get('Key')}: {errors[0].get('Message') or errors[0].get('Code')}"
+        why = f"{len(errors)} versions of {bucket} could not be removed ({first})"
+        raise Unavailable(f"{why}. Mend: the same command goes on from there")
 
 
-def _empty_vault(account: Account, vault: str) -> None:
+def _emptied_vault(account: Account, vault: str) -> Iterator[str]:
+    """Names of the backups that went; returns when AWS, too, says that none is left."""
     if not vault:
         return
     backup = account.client("backup")
-    backup.delete_backup_vault_lock_configuration(BackupVaultName=vault)
-    for page in backup.get_paginator("list_recovery_points_by_backup_vault").paginate(BackupVaultName=vault):
-        for point in page["RecoveryPoints"]:
+    with asking(f"empty {vault}"):
+        backup.delete_backup_vault_lock_configuration(BackupVaultName=vault)
+        for point in list(_points(account, vault)):
             backup.delete_recovery_point(BackupVaultName=vault, RecoveryPointArn=point["RecoveryPointArn"])
+            yield point["RecoveryPointArn"]
+        until_s = time.monotonic() + EMPTY_WAIT_S
+        while any(_points(account, vault)):
+            if time.monotonic() > until_s:
+                raise Unavailable(f"backups of {vault} take long to go. Mend: the same command, in a while")
+            time.sleep(LOOK_S)
+
+
+def _versions(account: Account, bucket: str) -> Iterator[Mapping[str, Any]]:
+    """Every version of every object, markers of deletion included."""
+    if bucket:
+        for page in account.client("s3").get_paginator("list_object_versions").paginate(Bucket=bucket):
+            yield from _entries(page)
+
+
+def _entries(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+
+
+def _points(account: Account, vault: str) -> Iterator[Mapping[str, Any]]:
+    if vault:
+        pages = account.client("backup").get_paginator("list_recovery_points_by_backup_vault")
+        for page in pages.paginate(BackupVaultName=vault):
+            yield from page["RecoveryPoints"]

@@ -1,5 +1,6 @@
 """The rotation function's package: its few modules of ours, psycopg as it is installed here, and RDS' authorities."""
 
+import hashlib
 import io
 import platform
 import subprocess
@@ -12,13 +13,14 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Final
 
-from penstock.errors import Unavailable
+from penstock.errors import Tampered, Unavailable
 
 ROTATION_FILE: Final = "rotation.zip"
 OURS: Final = ("__init__.py", "errors.py", "py.typed", "secrets")
 DRIVER: Final = ("psycopg", "psycopg-binary", "typing_extensions")
 AUTHORITIES: Final = "rds-ca.pem"
 AUTHORITIES_URL: Final = "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem"
+PINNED: Final = "RDS_CA_SHA256="
 TIMEOUT_S: Final = 10
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """Of every file: the same code makes the same package."""
@@ -54,7 +56,7 @@ def with_authorities(package: bytes, authorities: bytes) -> bytes:
 
 
 def fetch_authorities() -> bytes:
-    """Amazon's certificate authorities for RDS. Raises Unavailable."""
+    """Amazon's certificate authorities for RDS. Raises Unavailable, and Tampered when they are not those pinned."""
     try:
         with urllib.request.urlopen(AUTHORITIES_URL, timeout=TIMEOUT_S) as answer:  # a constant, https
             found: bytes = answer.read()
@@ -62,7 +64,18 @@ def fetch_authorities() -> bytes:
         raise Unavailable(
             f"{AUTHORITIES_URL} cannot be read ({error}). Mend: see that it can, or give --ca FILE"
         ) from error
+    check_pinned(found, resources.files("penstock.infra").joinpath("image", "pins").read_text())
     return found
+
+
+def check_pinned(authorities: bytes, pins: str) -> None:
+    """Raises Tampered when *pins*, the image's, has another sum; where none is recorded TLS alone vouches."""
+    wanted = next((line.partition("=")[2] for line in pins.splitlines() if line.startswith(PINNED)), "")
+    if wanted and hashlib.sha256(authorities).hexdigest() != wanted:
+        raise Tampered(
+            f"{AUTHORITIES_URL} is not what was recorded in src/penstock/infra/image/pins. Mend: see what Amazon "
+            "changed, then record it anew with src/penstock/infra/image/push --pin; or give what you trust as --ca FILE"
+        )
 
 
 def _ours() -> Iterator[tuple[str, bytes]]:

@@ -1,6 +1,7 @@
 """How each profile spells its outputs. Their readers expect it so."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 KEY_ID: Final = "api_key_id"
 PLAN_ID: Final = "usage_plan_id"
@@ -20,3 +21,9 @@ def camel_case(name: str) -> str:
     """`vpc_id` is `vpcId`."""
     head, *rest = name.split("_")
     return head + "".join(part.capitalize() for part in rest)
+
+
+def said(outputs: Mapping[str, Any], name: str) -> str:
+    """The output *name*, however the profile spells it; empty where there is none."""
+    plain = name.replace("_", "").lower()
+    return next((str(value) for spelt, value in outputs.items() if spelt.replace("_", "").lower() == plain), "")
