@@ -7,9 +7,9 @@ secret that signs remembered keys; and besides them its API key and the secret k
 the password rotates, secrets are denied, refused and malformed, the database and Redis are killed, requests are wrong
 in every way, `doctor` and a worker are run on secrets of no use. Then everything is searched for all these values,
 plain, in Base64 and in hexadecimal: each process' environment (but for the variables that are AWS' own) and arguments,
-every log and file, PostgreSQL's too, every answer, `/metrics`, and what commands printed.
+every log and file, PostgreSQL's too, every answer, `/metrics`, every span that is traced, and what commands printed.
 
-The controls leak on purpose: into a log, an environment, the arguments and a file. Each must be found.
+The controls leak on purpose: into a log, an environment, the arguments, a file and a span. Each must be found.
 """
 
 import base64
@@ -31,6 +31,11 @@ from p11_rotation import FakeSecretsManager, SecretFleet
 from redis import Redis
 from whole import Plant
 
+from penstock.traces.ids import random_ids
+from penstock.traces.otlp import OtlpTraces
+from penstock.traces.port import Kind, Span
+from traces.collector import Collector
+
 AWS_OWN = (b"AWS_ACCESS_KEY_ID=", b"AWS_SECRET_ACCESS_KEY=", b"AWS_SESSION_TOKEN=")
 OWN_FILES = {"postgres/password"}
 """Of the embedded server that plays RDS here: its superuser's password is none of the application's."""
@@ -42,8 +47,10 @@ Text = bytes
 class CanaryFleet(SecretFleet):
     """Each of its secrets is a word that occurs nowhere else."""
 
-    def __init__(self, folder: Path, manager: FakeSecretsManager) -> None:
-        super().__init__(folder, manager, shards=2, redis=True, door__cache_secret="secret://cache#key")
+    def __init__(self, folder: Path, manager: FakeSecretsManager, collector: Collector) -> None:
+        told = {"door__cache_secret": "secret://cache#key", "traces__url": collector.url, "traces__share": "1"}
+        super().__init__(folder, manager, shards=2, redis=True, **told)
+        self.collector = collector
         self.canaries = {name: secrets.token_hex(20) for name in ("redis", "cache", "aws", "wrong")}
         self.printed: list[tuple[Place, Text]] = []
 
@@ -155,6 +162,7 @@ def provoke(fleet: CanaryFleet, doors: list[Plant]) -> None:
 
 def haystack(fleet: CanaryFleet) -> Iterator[tuple[Place, Text]]:
     yield from fleet.printed
+    yield from (("a span", body) for body in tuple(fleet.collector.bodies))
     for service in fleet.services.values():
         if service.alive and service.process is not None:
             proc = Path("/proc") / str(service.process.pid)
@@ -190,8 +198,11 @@ def hits(fleet: CanaryFleet) -> tuple[list[str], dict[str, int]]:
 
 
 def control(fleet: CanaryFleet) -> dict[str, bool]:
-    """Four leaks, and whether each is found."""
+    """Five leaks, and whether each is found."""
     canary = fleet.canaries["redis"]
+    traces = OtlpTraces(fleet.collector.url, 1.0, "leak", "0")
+    traces.tell(Span("leak", Kind.INTERNAL, *random_ids(), 0, 0, 1, {"db.url": f"redis://penstock:{canary}@cache/0"}))
+    traces.close()
     line = LEAK.format(
         leak="log.warning('connected', dsn='postgresql://penstock:' + sys.stdin.readline().strip() + '@db/x')"
     )
@@ -211,12 +222,12 @@ def control(fleet: CanaryFleet) -> dict[str, bool]:
     found, _ = hits(fleet)
     logging.kill()
     logging.wait()
-    places = ("leak-log.log", "environment of leak-env", "arguments of leak-arguments", "leak-file.json")
+    places = ("a span", "leak-log.log", "environment of leak-env", "arguments of leak-arguments", "leak-file.json")
     return {place: any(place in hit for hit in found) for place in places}
 
 
 def prove(folder: Path) -> tuple[dict[str, Any], dict[str, bool]]:
-    with FakeSecretsManager() as manager, CanaryFleet(folder, manager) as fleet:
+    with FakeSecretsManager() as manager, Collector() as collector, CanaryFleet(folder, manager, collector) as fleet:
         fleet.let_redis_in()
         doors = [fleet.door("ingest", "ingest"), fleet.door("serve", "serve")]
         fleet.worker("work0")
@@ -226,7 +237,9 @@ def prove(folder: Path) -> tuple[dict[str, Any], dict[str, bool]]:
         stop.set()
         sender.join(60)
         found, searched = hits(fleet)
-        result = searched | {"answers": sum(sender.answers.values()), "hits": len(found), "where": found[:20]}
+        spans = len(collector.spans())
+        result = searched | {"answers": sum(sender.answers.values()), "spans": spans, "hits": len(found)}
+        result["where"] = found[:20]
         print(json.dumps(result), flush=True)
         return result, control(fleet)
 
@@ -237,7 +250,7 @@ def main() -> None:
     print(json.dumps({"control": caught}))
     if not all(caught.values()):
         sys.exit("a negative control was not caught: this proof proves nothing")
-    sys.exit(1 if result["hits"] else 0)
+    sys.exit(1 if result["hits"] or not result["spans"] else 0)
 
 
 if __name__ == "__main__":
