@@ -187,6 +187,9 @@ class WatchPart(Room):
 
 class Deployment(Room):
     """One deployment: a profile, an environment's overlay, and what was set by hand."""
+    traced_share: float = Field(
+        default=0.01, gt=0, le=1, description="Share of batches and requests that X-Ray shows; it is paid by the trace."
+    )
 
     profile: Short = Field(description="What the profile is called.")
     environment: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,7}$")] = Field(

@@ -12,7 +12,7 @@ from penstock.infra.keys import Keys
 from penstock.infra.network import Network
 from penstock.infra.policy import Statement, allow, document, trust
 from penstock.infra.station import Station
-from penstock.infra.telemetry import Logs, collector
+from penstock.infra.telemetry import Logs, collector, traced
 from penstock.infra.terraform import aws
 
 USER: Final = "10001"
@@ -192,7 +192,8 @@ class Service(Station):
 
     def _container(self) -> dict[str, Any]:
         role = self.role
-        environment = {"AWS_REGION": self.deployment.region, "PENSTOCK_DATA": DATA, **role.environment}
+        environment = {"AWS_REGION": self.deployment.region, "PENSTOCK_DATA": DATA}
+        environment |= {**traced(self.deployment), **role.environment}
         shared = [SHARED] if role.volumes else []
         return {
             "name": role.name,
