@@ -16,6 +16,8 @@ from penstock.infra.ports import TASK
 
 LOG_ROLE: Final = "penstock-apigateway-logs"
 LOG_POLICY: Final = "arn:aws:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
+NO_USER: Final = frozenset({"ValidationError", "NoSuchEntity"})
+"""What IAM says when it is asked for the devices of somebody who is no user of it."""
 
 
 class Account:
@@ -85,7 +87,12 @@ class Account:
     @asking("look for your second factor")
     def factor(self) -> str:
         """Serial of the second factor of who we are. Raises Misconfigured when there is none."""
-        found = self.client("iam").list_mfa_devices()["MFADevices"]
+        found: list[Any] = []
+        try:
+            found = self.client("iam").list_mfa_devices()["MFADevices"]
+        except ClientError as error:
+            if code_of(error) not in NO_USER:
+                raise
         if not found:
             mend = "give your IAM user one; a login of a role or of SSO cannot show one to another role"
             raise Misconfigured("--mfa", "your login has no second factor that IAM knows", mend)

@@ -22,6 +22,8 @@ PARALLEL: Final = "20"
 OLDEST: Final = (1, 11)
 """Write-only arguments and ephemeral passwords need it."""
 INSTALL: Final = "install 1.11 or newer (https://developer.hashicorp.com/terraform/install)"
+NO_STATE: Final = "No state file was found"
+"""What Terraform says of a stack that nobody applied yet; that is no failure."""
 LISTEN_S: Final = 0.1
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Event = Mapping[str, Any]
@@ -151,7 +153,9 @@ class Terraform:
             capture_output=True,
             text=True,
         )
-        return done.stdout if done.returncode == 0 else ""
+        if done.returncode and NO_STATE not in done.stderr:
+            raise complaint(words[0], [done.stderr.strip()], self.folder)
+        return done.stdout if not done.returncode else ""
 
     def _environment(self) -> dict[str, str]:
         return dict(os.environ) | QUIET
