@@ -1,5 +1,6 @@
-"""Time as something handed in, so that tests own it."""
+"""Time as something handed in, so that tests own it; and how to wait."""
 
+import asyncio
 import time
 from typing import Protocol
 
@@ -30,3 +31,16 @@ class FakeClock:
 
     def advance(self, us: int) -> None:
         self._now_us += us
+
+
+async def within(seconds: float, event: asyncio.Event) -> bool:
+    """Wait until *event* is set, for *seconds* at most, which may be infinite; whether it is set.
+
+    Not by `asyncio.wait_for`: up to Python 3.11 that forgets a cancellation which comes as the event does.
+    """
+    try:
+        async with asyncio.timeout(seconds if seconds < float("inf") else None):
+            await event.wait()
+    except TimeoutError:
+        pass
+    return event.is_set()

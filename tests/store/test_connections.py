@@ -88,3 +88,28 @@ async def test_a_database_for_reading_only_cannot_store(postgres_url: str) -> No
         await check_writable(after)
     for database in (before, after):
         await database.close()
+
+
+async def holds(database: Database, begun: asyncio.Event, end: asyncio.Event) -> None:
+    async with database.connection():
+        begun.set()
+        await end.wait()
+
+
+@pytest.mark.parametrize("ticks", range(8))
+async def test_who_is_cancelled_while_a_connection_comes_is_cancelled(postgres_url: str, ticks: int) -> None:
+    database = Database(postgres_url, application="test", connections_max=1)
+    await database.open()
+    begun, end = asyncio.Event(), asyncio.Event()
+    holder = asyncio.create_task(holds(database, begun, end))
+    await begun.wait()
+    waiter = asyncio.create_task(asks(database))
+    await asyncio.sleep(0.1)
+    end.set()
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    waiter.cancel()
+    await asyncio.wait([waiter, holder], timeout=5)
+    assert waiter.cancelled()
+    await asks(database)  # and the connection is not lost
+    await database.close()

@@ -12,7 +12,7 @@ from socket import socket
 from typing import Any, Final
 
 from penstock import __version__
-from penstock.clock import SystemClock
+from penstock.clock import SystemClock, within
 from penstock.compose.adapters import Opened, opened_stream
 from penstock.compose.caches import DoorCaches, door_caches, serve_caches
 from penstock.compose.kinesis import publish
@@ -194,8 +194,7 @@ async def _expire_shelves(alarms: Alarms, stop: asyncio.Event) -> None:
     while not stop.is_set():
         with suppress(Unavailable):
             await alarms.expire(datetime.now(UTC))
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), SHELVES_S)
+        await within(SHELVES_S, stop)
 
 
 @asynccontextmanager

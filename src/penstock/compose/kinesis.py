@@ -4,7 +4,7 @@ import asyncio
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from penstock.clock import SystemClock
+from penstock.clock import SystemClock, within
 from penstock.errors import Misconfigured, Unavailable
 from penstock.ingest.foreign import decode_foreign
 from penstock.settings import Settings
@@ -83,7 +83,7 @@ async def publish(database: Database, shared: Shared, stop: asyncio.Event) -> No
             said = False
         if last:
             return
-        await _pause(stop, PUBLISH_S)
+        await within(PUBLISH_S, stop)
 
 
 async def _publish_once(producers: Producers, shared: Shared) -> None:
@@ -115,10 +115,3 @@ def _limits(settings: Settings) -> PutLimits:
         bytes_max=stream.pending_bytes_max,
         put_timeout_s=stream.put_timeout_s,
     )
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

@@ -11,7 +11,7 @@ from typing import Final
 from uuid import uuid4
 
 from penstock.children import end_with_parent
-from penstock.clock import SystemClock
+from penstock.clock import SystemClock, within
 from penstock.compose.adapters import Opened, is_shared, opened_stream, url_of_store
 from penstock.compose.archive import archiving
 from penstock.compose.health import health
@@ -150,8 +150,7 @@ async def _fold(database: Database, stream: str, stop: asyncio.Event) -> None:
     while not stop.is_set():
         with suppress(Unavailable):
             await Producers(database).fold(stream)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), FOLD_S)
+        await within(FOLD_S, stop)
 
 
 def local_worker(settings: Settings, stream: Stream, database: Database, history: PostgresHistory) -> Worker:
@@ -168,8 +167,8 @@ def build_worker(  # noqa: PLR0913, PLR0917  # the parts of a plant meet here
     database: Database,
     history: PostgresHistory,
     unit: Unit,
-    traces: Traces | None = None,
     claim: Callable[[], Awaitable[Lease]],
+    traces: Traces | None = None,
 ) -> Worker:
     """A worker over one unit of *stream*."""
     process, detect = settings.process, settings.detect
@@ -192,8 +191,8 @@ def build_worker(  # noqa: PLR0913, PLR0917  # the parts of a plant meet here
             states_max=process.states_max,
             register_unknown=process.register_unknown,
         ),
-        traces=traces,
         clock=SystemClock(),
+        traces=traces,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from penstock.clock import within
 from penstock.errors import Fenced, PenstockError, Unavailable
 from penstock.model.shard import Unit
 from penstock.process.job import Claim, Job, UnitWorker
@@ -320,13 +321,8 @@ def _report_gone(job: Job) -> None:
 
 
 async def _pause(until: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await until.wait()
-    except TimeoutError:
-        return
-    finally:
-        until.clear()
+    await within(seconds, until)
+    until.clear()
 
 
 def _now_s() -> float:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-from penstock.clock import Clock
+from penstock.clock import Clock, within
 from penstock.errors import Backpressure, Fenced, PenstockError, Unavailable
 from penstock.model.batch import Lane
 from penstock.model.shard import ALL, Shard, Unit
@@ -111,7 +111,7 @@ class Worker:
             except Exception:  # noqa: BLE001  # the worker's loop is one of the two places where anything may be caught
                 log.exception("worker starts again after an unexpected error", unit=self._unit.name)
             failures = 0 if self._blame.narrowing else failures
-            await _pause(stop, BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+            await within(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)], stop)
             failures += 1
         return _left(Ending.STOPPED, holding)
 
@@ -308,10 +308,3 @@ def _left(ending: Ending, holding: Holding | None) -> Left:
 def _count(verdict: Verdict[Any]) -> None:
     for finding in verdict.findings:
         FINDINGS.labels(finding.test.value).inc()
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

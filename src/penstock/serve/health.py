@@ -52,7 +52,8 @@ class Pulse:
 
 async def _why(part: str, asked: Awaitable[object]) -> dict[str, str]:
     try:
-        await asyncio.wait_for(asked, ANSWER_S)
+        async with asyncio.timeout(ANSWER_S):
+            await asked
     except Unavailable:
         return {part: "does not answer"}
     except TimeoutError:

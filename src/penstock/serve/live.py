@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from penstock.clock import within
 from penstock.errors import Unavailable
 from penstock.serve.balance import balance
 from penstock.serve.following import Following, Part
@@ -60,7 +61,7 @@ class Live:
                     log.warning("live updates wait for what is away", why=str(error))
                 well = False
                 self._following.forget()
-            await _sleep(stop, LOOK_S)
+            await within(LOOK_S, stop)
         self.hub.close()
         await self._following.close()
 
@@ -102,7 +103,7 @@ class Live:
                     yield b"event: reset\ndata: {}\n\n"
                 if news := listener.take():
                     yield self._said(news)
-                yield b"" if await _something(listener, SILENT_S) else b": still here\n\n"
+                yield b"" if await within(SILENT_S, listener.something) else b": still here\n\n"
         finally:
             self.hub.leave(listener)
 
@@ -188,18 +189,3 @@ def _event(what: str, data: bytes) -> bytes:
 def _lag_s(rows: LatestRows) -> float:
     """From received to stored, of what came last."""
     return float(np.median(rows.stored_us - rows.received_us)) / 1e6
-
-
-async def _something(listener: Listener, timeout_s: float) -> bool:
-    try:
-        await asyncio.wait_for(listener.something.wait(), timeout_s)
-    except TimeoutError:
-        return False
-    return True
-
-
-async def _sleep(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from penstock.client import Client
-from penstock.clock import Clock, SystemClock
+from penstock.clock import Clock, SystemClock, within
 from penstock.errors import Backpressure, PenstockError, Rejected, Unavailable, Unknown
 from penstock.model.tag import site_of
 from penstock.simulate.faults import Fault, FaultTable, shipped_faults, write_truth
@@ -98,7 +98,7 @@ class _Feed:
             for batch in self._batches(ticks):
                 await self._send(batch)
             tick_us += len(ticks) * self._period_us
-            await _pause(stop, max(SEND_EVERY_S, (tick_us - clock.now_us()) / SECOND_US))
+            await within(max(SEND_EVERY_S, (tick_us - clock.now_us()) / SECOND_US), stop)
 
     def _batches(self, ticks: Sequence[int]) -> Iterator[Columns]:
         batch: Columns = {"tags": [], "ts": [], "values": [], "states": []}
@@ -116,13 +116,6 @@ class _Feed:
             await self._client.send(batch)
         except (Backpressure, Unavailable) as error:
             log.warning("the simulated plant's readings were not taken", readings=len(batch["tags"]), why=str(error))
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return
 
 
 async def _configure(client: Client, plant: Plant, rate_hz: float) -> None:

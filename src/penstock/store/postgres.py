@@ -175,8 +175,11 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
         """A connection to use and give back. Raises Unavailable when there is none, or it is lost meanwhile."""
+        asked = _asked_to_end()
         with translated():
             async with self._pool.connection() as connection:
+                if _asked_to_end() > asked:  # up to Python 3.11 a wait that ends at that very moment forgets it
+                    raise asyncio.CancelledError
                 yield connection
 
     @asynccontextmanager
@@ -184,3 +187,9 @@ class Database:
         """A connection inside a transaction, committed at the end."""
         async with self.connection() as connection, connection.transaction():
             yield connection
+
+
+def _asked_to_end() -> int:
+    """How often this task was cancelled."""
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import AsyncConnection
 
+from penstock.clock import within
 from penstock.errors import Unavailable
 from penstock.model.batch import Int32s, Ints
 from penstock.model.quality import is_bad
@@ -47,7 +48,7 @@ class Sealer:
                 await self._round(stop)
             except Unavailable as error:
                 log.warning("sealing waits: fresh readings stay in `hot` meanwhile", why=str(error))
-                await _pause(stop, RETRY_S)
+                await within(RETRY_S, stop)
 
     async def seal(self, grp: int) -> int:
         """Turn the group's chunks into packs, in one transaction; returns the readings (0 if another is at it)."""
@@ -88,10 +89,10 @@ class Sealer:
         groups = await self._groups()
         for place, grp in enumerate(groups, start=1):
             await self._visit(grp)
-            if await _pause(stop, began + place * self._seal_s / len(groups) - loop.time()):
+            if await within(began + place * self._seal_s / len(groups) - loop.time(), stop):
                 return
         if not groups:
-            await _pause(stop, self._seal_s)
+            await within(self._seal_s, stop)
 
     async def _visit(self, grp: int) -> None:
         while await self.seal(grp) >= READINGS_MAX:
@@ -103,16 +104,6 @@ class Sealer:
     async def _groups(self) -> list[int]:
         async with self._database.connection() as connection:
             return [grp for (grp,) in await (await connection.execute(SQL["groups"])).fetchall()]
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> bool:
-    """Wait, but not longer than until *stop*; True if it is set."""
-    try:
-        async with asyncio.timeout(max(0.0, seconds)):
-            await stop.wait()
-    except TimeoutError:
-        pass
-    return stop.is_set()
 
 
 async def _lock(connection: AsyncConnection, grp: int) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import uuid4
 
+from penstock.clock import within
 from penstock.errors import Backpressure
 from penstock.model.batch import Lane, ReadingBatch
 from penstock.model.shard import Unit
@@ -69,10 +70,7 @@ class MemoryStream:
         return 0
 
     async def wait(self, timeout_s: float, shards: Sequence[str] = ()) -> None:  # noqa: ARG002  # news of any
-        try:
-            await asyncio.wait_for(self._news.wait(), timeout_s)
-        except TimeoutError:
-            return
+        await within(timeout_s, self._news)
 
     async def forget(self, shard: str, upto: int) -> None:
         self._belts[Lane(shard)].store(upto)

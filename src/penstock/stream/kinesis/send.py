@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from penstock.clock import within
 from penstock.errors import Backpressure, PenstockError, Unavailable
 from penstock.model.batch import Lane
 from penstock.stream.kinesis.belts import Belts, Record
@@ -76,7 +77,7 @@ class Sender:
         """Wait until all is acknowledged, or for the time *until_s* of the event loop's; then end."""
         while not self.belts.idle and (left_s := until_s - self._loop.time()) > 0:
             self._answered.clear()
-            await _within(left_s, self._answered)
+            await within(left_s, self._answered)
         ending = [self._sending, *self._calls]
         for task in ending:
             task.cancel()
@@ -97,7 +98,7 @@ class Sender:
         while (wait_s := (due_s := self.belts.due_s()) - self._loop.time()) > 0:
             self._sleeps_until_s = due_s
             self._news.clear()
-            await _within(wait_s, self._news)
+            await within(wait_s, self._news)
         self._sleeps_until_s = 0.0
 
     async def _calls_due(self) -> AsyncIterator[list[Record]]:
@@ -162,12 +163,3 @@ class Sender:
 def _tell(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
         log.critical("no more readings are sent; end this process", task=task.get_name(), exc_info=error)
-
-
-async def _within(seconds: float, event: asyncio.Event) -> None:
-    """Return when *event* is set, or after *seconds*."""
-    try:
-        async with asyncio.timeout(seconds if seconds < float("inf") else None):
-            await event.wait()
-    except TimeoutError:
-        return
