@@ -1,6 +1,7 @@
 """Everything that was received is accounted for, and the books can fail."""
 
 import httpx
+import psycopg
 import pytest
 
 from make import R
@@ -82,6 +83,19 @@ async def test_a_batch_no_longer_kept_still_tells_its_exceptions(plant: Plant, c
     ]  # fmt: skip
     (one,) = (await get(client, f"/v1/trace/{batch_id}", index=0))["items"]
     assert one["fate"] == "stored"
+
+
+@pytest.mark.parametrize("raw", [b'{"tag": "a/\x80"}', b"[" * 100_000], ids=["no text", "deep"])
+async def test_what_was_kept_of_a_reading_is_shown_whatever_it_is(
+    plant: Plant, client: httpx.AsyncClient, postgres_url: str, raw: bytes
+) -> None:
+    await _mixed(plant)
+    async with await psycopg.AsyncConnection.connect(postgres_url) as connection:
+        await connection.execute("update quarantine set raw = %s", [raw])
+    (held,) = (await get(client, "/v1/quarantine"))["items"]
+    assert held["reading"] == raw.decode("utf-8", "replace")
+    again = await client.post(f"/v1/quarantine/{held['id']}/redrive")
+    assert (again.status_code, again.json()["code"]) == (422, "not_redrivable")
 
 
 async def test_a_quarantined_reading_is_redriven_once(plant: Plant, client: httpx.AsyncClient) -> None:

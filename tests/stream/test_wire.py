@@ -279,6 +279,13 @@ def test_planes_too_few_or_too_many_are_refused():
             decode_record(forged(header, lying))
 
 
+def test_a_separator_that_is_no_text_is_refused():
+    body = unseal(record_of(plain(1)))
+    assert body.count(b"\xa1\0") == 1
+    with pytest.raises(Undecodable):
+        decode_record(seal(body.replace(b"\xa1\0", b"\xa1\x80")))
+
+
 @given(any_parts(), st.data())
 def test_a_body_that_lies_is_refused_or_read_but_never_trips(parts: list[Part], data: st.DataObject):
     body = bytearray(unseal(encode_record(STAMP, NOW_US, parts)))

@@ -120,7 +120,7 @@ def _raw(raw: bytes) -> Any:
     """As JSON where it is JSON; else as text."""
     try:
         return msgspec.json.decode(raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return raw.decode("utf-8", "replace")
 
 

@@ -45,7 +45,7 @@ def batch_of_raw(raw: bytes) -> ReadingBatch:
     """The one reading that *raw* is. Raises Rejected when it is none."""
     try:
         reading = msgspec.json.decode(raw, type=Raw)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Rejected("what was kept of this reading cannot be sent again", code="not_redrivable") from error
     quality = Quality[reading.quality.upper()] if isinstance(reading.quality, str) else reading.quality
     return batch_of(

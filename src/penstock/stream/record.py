@@ -84,7 +84,7 @@ def _open(record: bytes) -> tuple[_Header, int]:
     at = _PREFIX.size + header_bytes
     try:
         return _decoder.decode(memoryview(record)[_PREFIX.size : at]), at
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Undecodable("a record's header cannot be read") from error
 
 

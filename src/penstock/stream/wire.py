@@ -172,7 +172,7 @@ def _opened(data: bytes) -> tuple[_Header, memoryview]:
     at = _LENGTH_BYTES + int.from_bytes(body[:_LENGTH_BYTES], "little")
     try:
         return _decoder.decode(body[_LENGTH_BYTES:at]), body[at:]
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Undecodable("a record's header cannot be read") from error
 
 
