@@ -24,6 +24,7 @@ from penstock.process.worker import Worker
 from penstock.store.memory import MemoryHistory
 from penstock.store.port import Lease
 from penstock.stream.port import BatchRef, Entry, Origin, Place, Poison, Receipt
+from penstock.traces.port import Traces
 from process.plant import Recorder
 
 FIRST = 2**120
@@ -161,6 +162,7 @@ class SharedPlant:
         self.limits = WorkerLimits(**{"linger_ms": 0, **limits})  # type: ignore[arg-type]
         self.never = asyncio.Event()
         self.detector: Callable[[TagTable], Detector[Any]] = Recorder
+        self.traces: Traces | None = None
 
     def worker(self, unit: str, history: Any = None, snapshots: Any = None) -> Worker:
         history = history or self.history
@@ -172,7 +174,7 @@ class SharedPlant:
         return Worker(
             unit=self.stream.unit(unit), claim=claim, stream=self.stream, history=history,
             snapshots=snapshots or self.snapshots, detector=self.detector, validate=Validate(300.0, 2_557.0),
-            limits=self.limits, clock=self.clock,
+            limits=self.limits, clock=self.clock, traces=self.traces,
         )  # fmt: skip
 
     async def send(self, *readings: R, lane: Lane = Lane.BULK) -> None:
