@@ -1,6 +1,7 @@
 """Every proof long: `python3 run.py prove`; all short ones: `prove short`; one, so long: `prove p2 1000`."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
+SHORT_S, LONG_S, END_S = 600, 7_200, 60
+"""A proof that takes longer has failed; so long it may take to put its things away."""
 
 
 class Proof(NamedTuple):
@@ -50,9 +53,23 @@ def run(proof: Proof, size: list[str], *, short: bool) -> int:
     begun_s = time.monotonic()
     environment = os.environ | ({"PENSTOCK_SHORT_PROOF": "1"} if short else {})
     command = [sys.executable, str(HERE / proof.file), *size]
-    code = subprocess.run(command, env=environment, check=False).returncode
+    code = ended(subprocess.Popen(command, env=environment), SHORT_S if short else LONG_S)
     print(f"{proof.file}: {'failed' if code else 'passed'} after {time.monotonic() - begun_s:.0f} s", flush=True)
     return code
+
+
+def ended(proof: subprocess.Popen[bytes], patience_s: float) -> int:
+    """Its exit code; one that hangs is interrupted, so that it shows where it stood and stops what it started."""
+    try:
+        return proof.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        print(f"it is interrupted after {patience_s} s", flush=True)
+        proof.send_signal(signal.SIGINT)
+    try:
+        return proof.wait(END_S) or 1
+    except subprocess.TimeoutExpired:
+        proof.kill()
+        return 1
 
 
 if __name__ == "__main__":
