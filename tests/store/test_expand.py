@@ -1,6 +1,7 @@
 """New migrations only expand: the version before goes on writing while they are applied, and after."""
 
 import re
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import pytest
@@ -86,6 +87,12 @@ def table_of(statement: str) -> str:
 
 def test_new_migrations_only_expand() -> None:
     assert [said for it in migrations() if it.number >= FROM for said in broken(it)] == []
+
+
+def test_new_migrations_say_which_version_goes_on_after_them() -> None:
+    before = {later.number: it.number for it, later in pairwise(migrations())}
+    said = {it.number: it.needs for it in migrations() if it.number >= FROM}
+    assert all(needs is not None and needs <= before[number] for number, needs in said.items()), said
 
 
 BAD: Final = (

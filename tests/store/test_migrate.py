@@ -66,6 +66,29 @@ async def test_a_database_newer_than_the_code_is_refused(postgres_url: str) -> N
         await migrate(postgres_url)
 
 
+@pytest.mark.parametrize(("needs", "taken"), [(NUMBERS[-1], True), (NUMBERS[-1] + 1, False)])
+async def test_a_database_that_a_newer_version_only_expanded_is_taken(
+    postgres_url: str, needs: int, *, taken: bool
+) -> None:
+    expanded = "insert into migration (number, name, sha256, needs) values (9999, 'of_tomorrow', '', %s)"
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute(expanded, [needs])
+    if taken:
+        assert await migrate(postgres_url) == []
+    else:
+        with pytest.raises(Misconfigured, match="at migration 9999"):
+            await migrate(postgres_url)
+
+
+async def test_what_a_migration_needs_is_remembered(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = (module.Migration(1, "one", "create table one ()"), module.Migration(2, "two", "-- needs: 1\nselect 1"))
+    monkeypatch.setattr(module, "migrations", lambda: known)
+    await migrate(empty_database_url)
+    assert ask(empty_database_url, "select number, needs from migration order by 1") == [(1, None), (2, 1)]
+    monkeypatch.setattr(module, "migrations", lambda: known[:1])
+    assert await migrate(empty_database_url) == []
+
+
 async def test_a_changed_file_is_refused(postgres_url: str) -> None:
     with psycopg.connect(postgres_url) as connection:
         connection.execute("update migration set sha256 = 'other' where number = 3")
@@ -74,7 +97,7 @@ async def test_a_changed_file_is_refused(postgres_url: str) -> None:
 
 
 def test_nothing_is_pending_in_a_database_of_this_version() -> None:
-    assert pending(migrations(), {it.number: it.sha256 for it in migrations()}) == []
+    assert pending(migrations(), {it.number: module.Applied(it.sha256) for it in migrations()}) == []
 
 
 def test_a_server_older_than_15_is_refused() -> None:

@@ -23,6 +23,7 @@ SERVER_MIN: Final = 15
 SECRET_TABLES: Final = ("api_key", "login_link", "session")
 """What a reader of the database must not see."""
 _NAME: Final = re.compile(r"(\d{4})_(\w+)\.sql")
+_NEEDS: Final = re.compile(r"^-- needs: (\d+)$", re.MULTILINE)
 _SQL: Final = statements("migrate")
 
 
@@ -36,6 +37,22 @@ class Migration(NamedTuple):
     @property
     def sha256(self) -> bytes:
         return hashlib.sha256(self.text.encode()).digest()
+
+    @property
+    def needs(self) -> int | None:
+        """Code that knows the migration of this number goes on after this one: so `-- needs: N` in it says.
+
+        None: only code that knows this one does.
+        """
+        said = _NEEDS.search(self.text)
+        return int(said[1]) if said else None
+
+
+class Applied(NamedTuple):
+    """What a database remembers of a migration."""
+
+    sha256: bytes
+    needs: int | None = None
 
 
 @cache
@@ -67,26 +84,33 @@ async def migrate(url: str, *, upto: int | None = None) -> list[int]:
 async def _apply(connection: AsyncConnection, migration: Migration) -> None:
     async with connection.transaction():
         await connection.execute(migration.text)
-        await connection.execute(_SQL["record"], (migration.number, migration.name, migration.sha256))
+        known = (migration.number, migration.name, migration.sha256, migration.needs)
+        await connection.execute(_SQL["record"], known)
     log.info("database migrated", number=migration.number, name=migration.name)
 
 
-async def applied(connection: AsyncConnection) -> Mapping[int, bytes]:
-    """The SHA-256 of each applied migration, by number; none for an empty database."""
+async def applied(connection: AsyncConnection) -> Mapping[int, Applied]:
+    """Each applied migration, by number; none for an empty database."""
     there = await (await connection.execute(_SQL["exists"])).fetchone()
     if not there or not there[0]:
         return {}
-    return dict(await (await connection.execute(_SQL["applied"])).fetchall())
+    rows = await (await connection.execute(_SQL["applied"])).fetchall()
+    return {number: Applied(sha256, needs) for number, sha256, needs in rows}
 
 
-def pending(known: Sequence[Migration], done: Mapping[int, bytes]) -> list[Migration]:
-    """What of *known* is yet to be applied. Raises Misconfigured when what is done is not ours to continue."""
+def pending(known: Sequence[Migration], done: Mapping[int, Applied]) -> list[Migration]:
+    """What of *known* is yet to be applied. Raises Misconfigured when what is done is not ours to continue.
+
+    What a newer version did and we can live with is none of our business: in a release, and after one was taken
+    back, the version before starts too.
+    """
     newest = known[-1].number if known else 0
-    if done and max(done) > newest:
-        why = f"the database is at migration {max(done)}, this version of penstock knows {newest}"
-        raise Misconfigured("store.url", why, "install the version that made it, or a newer one")
+    for number, it in done.items():
+        if number > newest and (it.needs is None or it.needs > newest):
+            why = f"the database is at migration {max(done)}, this version of penstock knows {newest}"
+            raise Misconfigured("store.url", why, "install the version that made it, or a newer one")
     for migration in known:
-        if done.get(migration.number, migration.sha256) != migration.sha256:
+        if migration.number in done and done[migration.number].sha256 != migration.sha256:
             why = f"migration {migration.number} was applied from a file that differs from this version's"
             raise Misconfigured("store.url", why, "install the version that applied it; applied files must not change")
     return [migration for migration in known if migration.number not in done]

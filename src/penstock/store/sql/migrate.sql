@@ -4,16 +4,29 @@ create table if not exists migration (
     name       text not null,
     sha256     bytea not null,
     applied_at timestamptz not null default clock_timestamp()
-)
+);
+do $$
+begin
+    if not exists (
+        select from information_schema.columns
+        where table_schema = current_schema and table_name = 'migration' and column_name = 'needs'
+    ) then
+        alter table migration add column needs integer;
+        comment on column migration.needs is
+            'Code goes on after this migration if it knows the one of that number; null: if it knows this one.';
+    end if;
+end
+$$
 
 -- name: lock
 select pg_advisory_lock(8047)
 
 -- name: applied
-select number, sha256 from migration order by number
+-- a database that an older version made, and only the doctor looks at, has no such column yet
+select number, sha256, (to_jsonb(migration) ->> 'needs')::integer from migration order by number
 
 -- name: record
-insert into migration (number, name, sha256) values (%s, %s, %s)
+insert into migration (number, name, sha256, needs) values (%s, %s, %s, %s)
 
 -- name: exists
 select to_regclass('public.migration') is not null
