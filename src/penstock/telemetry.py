@@ -60,7 +60,7 @@ ARCHIVE_WAITING: Final = Gauge(
 )
 SPANS: Final = Counter(
     "penstock_spans_total",
-    "Spans of traces by what became of them: sent; overflowed, since the queue was full; failed, since the collector "
+    "Spans of traces by what became of them: sent; overflowed, since there were too many; failed, since the collector "
     "did not take them.",
     ["fate"],
 )

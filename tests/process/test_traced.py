@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
 from make import T0_US, R, batch
 from penstock.errors import Unavailable
@@ -12,6 +13,7 @@ from penstock.model.anomaly import Finding, Priority, Test
 from penstock.model.batch import Lane
 from penstock.model.shard import Shard
 from penstock.model.slices import SLICES
+from penstock.process.traced import BATCHES_MAX
 from penstock.traces.ids import Sample, ids_of
 from penstock.traces.port import Span
 from process.plant import Disturbed, Recorder
@@ -48,10 +50,11 @@ def traced(*requests: int, **limits: object) -> tuple[SharedPlant, Spans]:
     return plant, spans
 
 
-def lay(plant: SharedPlant, path: str, requests: Sequence[int], times: int = 1) -> None:
-    """One record with a reading of each of *requests*."""
-    readings = batch(*(R(path, T0_US + request, float(request)) for request in requests))
-    name, origin, one = plant.stream.record(path, Lane.BULK, readings)
+def lay(plant: SharedPlant, paths: str, requests: Sequence[int], times: int = 1) -> None:
+    """One record with a reading of each of *requests*; of one tag, or of as many."""
+    tags = paths.split() if " " in paths else [paths] * len(requests)
+    readings = batch(*(R(path, T0_US + at, float(at)) for at, path in zip(requests, tags, strict=True)))
+    name, origin, one = plant.stream.record(tags[0], Lane.BULK, readings)
     for _ in range(times):
         plant.stream.lay(name, one, origin._replace(request=np.array(requests, np.int64)))
 
@@ -120,8 +123,7 @@ def finding(slot: int, *, active: bool = True) -> Finding:
 async def test_an_alarm_is_told_on_the_batches_that_brought_its_tag_without_any_value() -> None:
     plant, spans = traced(1, 2)
     plant.detector = partial(Recorder, findings=[finding(0), finding(0, active=False)])  # type: ignore[assignment]
-    lay(plant, "a/b", [1])
-    lay(plant, "a/c", [2])
+    lay(plant, "a/b a/c", [1, 2])
     await plant.work()
     first, second = spans.named("store")
     assert [event.name for event in first.events] == ["alarm", "return to normal"]
@@ -130,6 +132,16 @@ async def test_an_alarm_is_told_on_the_batches_that_brought_its_tag_without_any_
     }  # fmt: skip
     assert second.events == ()
     assert not [number for number in ("8137", "8000") if number in str(spans.told)]
+
+
+async def test_a_flush_of_very_many_batches_tells_of_some_and_counts_the_rest() -> None:
+    plant, spans = traced(*range(1, 1_001))
+    lay(plant, "a/b", range(1, 1_001))
+    before = REGISTRY.get_sample_value("penstock_spans_total", {"fate": "overflowed"}) or 0.0
+    await plant.work()
+    lost = (REGISTRY.get_sample_value("penstock_spans_total", {"fate": "overflowed"}) or 0.0) - before
+    assert len(spans.named("store")) == BATCHES_MAX
+    assert len(spans.told) + lost == 4_000
 
 
 async def test_what_nobody_numbered_is_told_of_by_nobody() -> None:

@@ -13,6 +13,8 @@ from whole import Plant
 from penstock.traces.ids import ids_of
 from traces.collector import Collector, Told
 
+pytestmark = pytest.mark.slow
+
 SECRET_VALUE = 8_137.0625
 BATCH = re.compile(r"([0-9a-f]{32})-([0-9a-f]+)-[0-9a-f]+-[0-9a-f]{8}")
 

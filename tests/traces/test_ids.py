@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from penstock.traces.ids import Sample, ids_of
 
-REQUESTS = st.lists(st.integers(1, 2**62), min_size=1, max_size=50)
+REQUESTS = st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=50)
 
 
 @given(st.uuids(), REQUESTS, st.floats(1e-9, 1))
@@ -17,6 +17,7 @@ def test_a_worker_picks_what_the_door_took(producer: UUID, requests: list[int], 
     sample = Sample(share)
     picked = sample.picks(producer, np.array(requests * 2, np.int64))
     assert picked == sorted({request for request in requests if sample.takes(producer, request)})
+    assert all(ids_of(producer, request) for request in picked), "whatever a record says"
 
 
 @given(st.uuids(), REQUESTS)

@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from itertools import islice
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -12,8 +13,14 @@ from penstock.model.anomaly import Finding
 from penstock.process.commit import Plan
 from penstock.process.tags import TagTable
 from penstock.stream.port import Entry
+from penstock.telemetry import SPANS
 from penstock.traces.ids import BatchIds, ids_of, random_ids
 from penstock.traces.port import EVENTS_MAX, Event, Kind, Span, Traces
+
+BATCHES_MAX: Final = 64
+"""Of one flush: at a share of one, ten thousand requests of a reading each would keep the next flush waiting."""
+STEPS: Final = 4
+"""Spans of a batch in a flush."""
 
 
 class Times(NamedTuple):
@@ -46,7 +53,9 @@ class TracedFlushes:
         taken_us = self._taken_us.pop(shard, {})
         if plan is None:
             return
-        for (producer, request), places in self._picked(entries).items():
+        picked = self._picked(entries)
+        SPANS.labels("overflowed").inc(STEPS * max(0, len(picked) - BATCHES_MAX))
+        for (producer, request), places in islice(picked.items(), BATCHES_MAX):
             ids = ids_of(producer, request)
             begun_us = min(taken_us.get(entries[at].position, times.began_us) for at in places)
             events = tuple(_events(_of_batch(entries, places, request, plan), tags, times.committed_us))

@@ -26,7 +26,7 @@ class BatchIds(NamedTuple):
 
 def ids_of(producer: UUID, request: int) -> BatchIds:
     """The ids of what *producer* put as its *request*, the same in the door and in every worker."""
-    digest = blake2b(request.to_bytes(8, "big"), digest_size=32, salt=producer.bytes, person=_PERSON).digest()
+    digest = blake2b((request & _WORD).to_bytes(8, "big"), digest_size=32, salt=producer.bytes, person=_PERSON).digest()
     trace, accept, put = digest[:16], digest[16:24], digest[24:]
     return BatchIds(*(int.from_bytes(part, "big") for part in (trace, accept, put)))
 
