@@ -49,7 +49,7 @@ def allow(stack: Stack, name: str, action: str, resource: str) -> None:
 
 def forbid(stack: Stack, name: str, action: str) -> None:
     policy = only(stack, "aws_iam_role_policy", name)
-    policy["policy"] = policy["policy"].replace(f'"{action}", ', "").replace(f', "{action}"', "")
+    policy["policy"] = policy["policy"].replace(f'"{action}"', '"none:None"')
 
 
 def put(kind: str, name: str, /, **arguments: Any) -> Plant:
@@ -95,6 +95,16 @@ def tagless(stack: Stack) -> None:
 def one_role(stack: Stack) -> None:
     role = only(stack, "aws_ecs_task_definition", "work_definition")["task_role_arn"]
     only(stack, "aws_ecs_task_definition", "serve_definition")["task_role_arn"] = role
+
+
+def stranger(stack: Stack) -> None:
+    policy = only(stack, "aws_sns_topic_policy", "watch_topic_policy")
+    policy["policy"] = policy["policy"].replace("aws:SourceAccount", "aws:PrincipalTag/any")
+
+
+def anybody(stack: Stack) -> None:
+    role = only(stack, "aws_iam_role", "work_task_role")
+    role["assume_role_policy"] = role["assume_role_policy"].replace("aws:SourceAccount", "aws:PrincipalTag/any")
 
 
 def public_task(stack: Stack) -> None:
@@ -181,7 +191,14 @@ PLANTED: list[tuple[str, str, Plant]] = [
     ("D9", "Network.allow", put("aws_security_group", "network_group_work", ingress=[{"from_port": 0}])),
     ("D10", "name the actions", lambda stack: allow(stack, "work_task_policy", "kinesis:*", "arn")),
     ("D10", "name the resource", lambda stack: allow(stack, "work_task_policy", "s3:GetObject", "*")),
+    (
+        "D10",
+        "name the resource",
+        lambda stack: allow(stack, "work_task_policy", "sqs:SendMessage", "arn:aws:sqs:r:a:*"),
+    ),
+    ("D10", "PassedToService", lambda stack: allow(stack, "work_task_policy", "iam:PassRole", "arn")),
     ("D10", "stack.py", lambda stack: forbid(stack, "ingest_task_policy", "kms:GenerateDataKey")),
+    ("D10", "SourceAccount", stranger),
     ("D11", "buckets.writes()", lambda stack: forbid(stack, "work_task_policy", "s3:PutObject")),
     (
         "D12",
@@ -201,6 +218,16 @@ PLANTED: list[tuple[str, str, Plant]] = [
     ("names", "names(", put("aws_iam_role", "work_task_role", name="worker")),
     ("tags", "stack.py", tagless),
     ("roles", "one for each", one_role),
+    ("roles", "policy.trust", anybody),
+    (
+        "roles",
+        "our own",
+        put(
+            "aws_iam_role_policy_attachment",
+            "backups_role_policy",
+            policy_arn="arn:aws:iam::aws:policy/AdministratorAccess",
+        ),
+    ),
     ("encryption", "keys.data", put("aws_cloudwatch_log_group", "logs_api", kms_key_id=None)),
     ("encryption", "storage_encrypted", put("aws_rds_cluster", "store_aurora", storage_encrypted=False)),
     ("encryption", "encryption configuration", drop("aws_s3_bucket_server_side_encryption_configuration")),

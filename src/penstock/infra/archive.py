@@ -56,8 +56,8 @@ class Buckets(Station):
 
     def writes(self) -> Statement:
         """May add segments and read them back; neither delete them nor lift a lock."""
-        actions = ["s3:PutObject", "s3:PutObjectRetention", "s3:GetObject", "s3:GetObjectRetention"]
-        return allow(actions, f"{self.archive.arn}/*")
+        write = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:PutObjectRetention"]
+        return allow([*write, "s3:GetObject", "s3:GetObjectRetention"], f"{self.archive.arn}/{PREFIX}/*")
 
     def lists(self) -> Statement:
         """May see what is there."""

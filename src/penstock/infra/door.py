@@ -36,6 +36,7 @@ class Door(Station):
         self.colours = COLOURS if deployment.release == "codedeploy" else COLOURS[:1]
         self.targets = {role: [self._targets(role, colour) for colour in self.colours] for role in HEALTH}
         self.certificate = self._certificate() if self.is_secure else None
+        self._rules: list[Any] = []
         self.listener = self._listener("main", HTTPS if self.is_secure else HTTP, 0)
         self.tests = [self._listener("test", TEST, 1)] if len(self.colours) > 1 else []
         if self.is_secure:
@@ -60,6 +61,11 @@ class Door(Station):
     def port(self) -> int:
         """Where it listens."""
         return HTTPS if self.is_secure else HTTP
+
+    @property
+    def shifted(self) -> tuple[list[str], list[str]]:
+        """ARNs of what a release turns from one colour to the other: listeners, and their rules."""
+        return [one.arn for one in (self.listener, *self.tests)], [rule.arn for rule in self._rules]
 
     def _balancer(self, buckets: Buckets) -> Any:
         public = self.deployment.door.kind == "public"
@@ -150,7 +156,7 @@ class Door(Station):
             **(tls if self.is_secure else {"protocol": "HTTP"}),
             **self._colour_is_theirs("default_action"),
         )
-        aws.lb_listener_rule(
+        rule = aws.lb_listener_rule(
             self,
             f"{name}-writing",
             listener_arn=listener.arn,
@@ -163,6 +169,7 @@ class Door(Station):
             tags=self.called(f"{name}-writing", "rule"),
             **self._colour_is_theirs("action"),
         )
+        self._rules.append(rule)
         return listener
 
     def _colour_is_theirs(self, attribute: str) -> dict[str, Any]:

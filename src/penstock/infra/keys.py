@@ -1,5 +1,6 @@
 """The keys that everything at rest is locked with: one for what runs, one for the archive, which may outlive it."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from constructs import Construct
@@ -9,7 +10,18 @@ from penstock.infra.policy import Statement, allow, document, to
 from penstock.infra.station import Station
 from penstock.infra.terraform import aws
 
-USE: Final = ("kms:Decrypt", "kms:GenerateDataKey")
+SEAL: Final = "kms:GenerateDataKey"
+OPEN: Final = "kms:Decrypt"
+USE: Final = (OPEN, SEAL)
+LOGS: Final = (
+    "kms:Encrypt",
+    "kms:Decrypt",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+)
+"""All that names what it encrypts; kms:DescribeKey names nothing, so that no such condition would ever hold for it."""
 
 
 class Keys(Station):
@@ -21,13 +33,20 @@ class Keys(Station):
         self.data = self._key("data", self._logs(), self._alarms())
         self.archive = self._key("archive")
 
-    def uses_data(self) -> Statement:
-        """May read and write what the key of the running plant locks."""
-        return allow(USE, self.data.arn)
+    def seals(self, *services: str) -> Statement:
+        """May put what the running plant's key locks, through *services* only."""
+        return allow([SEAL], self.data.arn, StringEquals=self._via(services))
+
+    def opens(self, *services: str) -> Statement:
+        """May get what the running plant's key locks, through *services* only."""
+        return allow([OPEN], self.data.arn, StringEquals=self._via(services))
 
     def uses_archive(self) -> Statement:
-        """May read and write what the archive's key locks."""
-        return allow(USE, self.archive.arn)
+        """May put and get what the archive's key locks, through S3 only."""
+        return allow(USE, self.archive.arn, StringEquals=self._via(["s3"]))
+
+    def _via(self, services: Sequence[str]) -> dict[str, list[str]]:
+        return {"kms:ViaService": [f"{service}.{self.deployment.region}.amazonaws.com" for service in services]}
 
     def _key(self, name: str, *statements: Statement) -> Any:
         owner = allow(["kms:*"], "*") | {"Sid": "Account", "Principal": {"AWS": f"arn:aws:iam::{self.account}:root"}}
@@ -46,9 +65,8 @@ class Keys(Station):
     def _logs(self) -> Statement:
         """CloudWatch encrypts the log groups of this account."""
         region = self.deployment.region
-        actions = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
         context = {"kms:EncryptionContext:aws:logs:arn": f"arn:aws:logs:{region}:{self.account}:*"}
-        statement = allow(actions, "*", ArnLike=context)
+        statement = allow(LOGS, "*", StringLike=context)
         return to(statement, f"logs.{region}.amazonaws.com") | {"Sid": "Logs"}
 
     def _alarms(self) -> Statement:

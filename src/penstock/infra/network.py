@@ -114,11 +114,12 @@ class Network(Station):
 
     def log_to(self, group_arn: str, account: str) -> None:
         """Every refused connection is written down."""
+        region = self.deployment.region
         role = aws.iam_role(
             self,
             "flow-role",
             name=self.names("flow", "role"),
-            assume_role_policy=trust("vpc-flow-logs", account),
+            assume_role_policy=trust("vpc-flow-logs", account, f"arn:aws:ec2:{region}:{account}:vpc-flow-log/*"),
         )
         aws.iam_role_policy(
             self,

@@ -18,13 +18,19 @@ def deny(actions: Sequence[str], *resources: str, **conditions: Mapping[str, Any
     return _statement("Deny", actions, resources, conditions) | {"Principal": {"AWS": "*"}}
 
 
-def trust(service: str, account: str) -> str:
-    """A role that only *service* may take on, and only for our own account."""
+def never(actions: Sequence[str], *resources: str, **conditions: Mapping[str, Any]) -> Statement:
+    """In a role's policy: refused, whatever else allows it."""
+    return _statement("Deny", actions, resources, conditions)
+
+
+def trust(service: str, account: str, *sources: str) -> str:
+    """A role that only *service* may take on, only for our own account, and where it says for what: for *sources*."""
+    ours: dict[str, Any] = {"StringEquals": {"aws:SourceAccount": account}}
     statement = {
         "Effect": "Allow",
         "Action": "sts:AssumeRole",
         "Principal": {"Service": f"{service}.amazonaws.com"},
-        "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+        "Condition": ours | ({"ArnLike": {"aws:SourceArn": list(sources)}} if sources else {}),
     }
     return document(statement)
 

@@ -36,7 +36,7 @@ class Release(Station):
             self,
             "role",
             name=self.names("release", "role"),
-            assume_role_policy=trust("codedeploy", cluster.account),
+            assume_role_policy=trust("codedeploy", cluster.account, *self._deployments(services)),
         )
         rights = aws.iam_role_policy(
             self, "policy", name="release", role=self.role.id, policy=document(*self._rights(services))
@@ -45,16 +45,9 @@ class Release(Station):
 
     def _rights(self, services: Sequence[Service]) -> list[Statement]:
         """What shifting traffic takes; some of it knows no narrower resource."""
-        taskset = [
-            "ecs:DescribeServices",
-            "ecs:UpdateServicePrimaryTaskSet",
-            "ecs:DeleteTaskSet",
-        ]
-        region, cluster = self.deployment.region, self._cluster.cluster.name
-        prefix = f"arn:aws:ecs:{region}:{self._cluster.account}"
-        names = [service.service.name for service in services]
-        owned = [f"{prefix}:{kind}/{cluster}/{name}{rest}" for name in names for kind, rest in _KINDS]
-        shift = ["elasticloadbalancing:ModifyListener", "elasticloadbalancing:ModifyRule"]
+        ours, sets = self._of_cluster("service", services), self._of_cluster("task-set", services)
+        places = {"ecs:cluster": self._cluster.cluster.arn, "ecs:service": ours}
+        listeners, rules = self._door.shifted
         see = [
             "elasticloadbalancing:DescribeTargetGroups",
             "elasticloadbalancing:DescribeListeners",
@@ -62,18 +55,25 @@ class Release(Station):
         ]
         roles = [role.arn for service in services for role in (service.start, service.task)]
         return [
-            allow(taskset, *owned),
-            allow(["ecs:CreateTaskSet"], "*", ArnEquals={"ecs:cluster": self._cluster.cluster.arn}),
+            allow(["ecs:DescribeServices", "ecs:UpdateServicePrimaryTaskSet"], *ours),
+            allow(["ecs:CreateTaskSet"], "*", ArnEquals=places),
+            allow(["ecs:DeleteTaskSet"], *(f"{one}/*" for one in sets)),
             allow(["cloudwatch:DescribeAlarms"], *(alarm.arn for alarm in self._alarms)),
-            allow(shift, *self._listeners()),
+            allow(["elasticloadbalancing:ModifyListener"], *listeners),
+            allow(["elasticloadbalancing:ModifyRule"], *rules),
             allow(see, "*"),
             allow(["iam:PassRole"], *roles, StringEquals={"iam:PassedToService": "ecs-tasks.amazonaws.com"}),
         ]
 
-    def _listeners(self) -> list[str]:
-        balancer = self._door.balancer.arn_suffix
-        prefix = f"arn:aws:elasticloadbalancing:{self.deployment.region}:{self._cluster.account}"
-        return [f"{prefix}:listener/{balancer}/*", f"{prefix}:listener-rule/{balancer}/*"]
+    def _of_cluster(self, kind: str, services: Sequence[Service]) -> list[str]:
+        prefix = f"arn:aws:ecs:{self.deployment.region}:{self._cluster.account}:{kind}"
+        return [f"{prefix}/{self._cluster.cluster.name}/{service.service.name}" for service in services]
+
+    def _deployments(self, services: Sequence[Service]) -> list[str]:
+        """For which CodeDeploy may take the role on."""
+        prefix = f"arn:aws:codedeploy:{self.deployment.region}:{self._cluster.account}:deploymentgroup"
+        names = [self.names(service.role.name, "release") for service in services]
+        return [f"{prefix}:{name}/{name}" for name in names]
 
     def _group(self, service: Service, rights: Any) -> Any:
         name = service.role.name
@@ -116,6 +116,3 @@ class Release(Station):
             "test_traffic_route": {"listener_arns": [test.arn for test in self._door.tests]},
             "target_group": [{"name": target.name} for target in self._door.targets[role]],
         }
-
-
-_KINDS: Final = (("service", ""), ("task-set", "/*"))

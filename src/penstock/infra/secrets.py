@@ -9,7 +9,7 @@ from constructs import Construct
 from penstock.infra.description import Deployment
 from penstock.infra.keys import USE, Keys
 from penstock.infra.network import Network
-from penstock.infra.policy import Statement, allow, document, trust
+from penstock.infra.policy import Statement, allow, document, never, trust
 from penstock.infra.ports import POSTGRESQL
 from penstock.infra.rotation import AUTHORITIES, ROTATION_FILE, RUNTIME
 from penstock.infra.station import Station
@@ -25,15 +25,11 @@ TIMEOUT_S: Final = 60
 MEMORY_MB: Final = 256
 AT_ONCE: Final = 2
 FORTNIGHT_S: Final = 14 * 86_400
-STAND: Final = (
-    "ec2:CreateNetworkInterface",
-    "ec2:DeleteNetworkInterface",
-    "ec2:AssignPrivateIpAddresses",
-    "ec2:UnassignPrivateIpAddresses",
-)
-"""What a function needs to stand inside a network."""
+ENTER: Final = "ec2:CreateNetworkInterface"
+LEAVE: Final = "ec2:DeleteNetworkInterface"
+STAND: Final = ("ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses")
 SEE: Final = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets")
-"""And to see where it stands; EC2 knows no narrower resource."""
+"""What Lambda needs to put a function into a network, keep it there, and take it out."""
 
 
 class Secrets(Station):
@@ -123,9 +119,8 @@ class Secrets(Station):
             assume_role_policy=trust("lambda", self._keys.account),
         )
         group = logs.exported(f"/aws/lambda/{name}", "rotation")
-        rights = aws.iam_role_policy(
-            self, "rotation-policy", name="rotate", role=role.id, policy=document(*self._rights(group))
-        )
+        statements = [*self._rights(group), *self._stands(name, network)]
+        rights = aws.iam_role_policy(self, "rotation-policy", name="rotate", role=role.id, policy=document(*statements))
         return aws.lambda_function(
             self,
             "rotation",
@@ -161,7 +156,10 @@ class Secrets(Station):
         }
 
     def _rights(self, group: Any) -> list[Statement]:
-        """Its own secret to change, the master's to read, and what a function in a network needs to live."""
+        """Its own secret to change, the master's to read, and what every function needs to live.
+
+        The key is not bound to services, since Lambda opens the function's environment with this role, too.
+        """
         change = [
             "secretsmanager:DescribeSecret",
             "secretsmanager:GetSecretValue",
@@ -173,10 +171,25 @@ class Secrets(Station):
             allow(["secretsmanager:GetSecretValue"], self._store.master_secret),
             allow(USE, self._keys.data.arn),
             allow(["sqs:SendMessage"], self.dead_letters.arn),
-            allow(["logs:CreateLogStream", "logs:PutLogEvents"], f"{group.arn}:*"),
-            allow(STAND, f"arn:aws:ec2:{self.deployment.region}:{self._keys.account}:*/*"),
-            allow(SEE, "*"),
+            allow(["logs:CreateLogStream", "logs:PutLogEvents"], f"{group.arn}:log-stream:*"),
             allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"),
+        ]
+
+    def _stands(self, function: str, network: Network) -> list[Statement]:
+        """Lambda puts the function into the private subnets by this role; the function's own code may not.
+
+        Before there is an interface to name, Lambda asks whether the role may delete any: AWS documents `*/*` for it.
+        """
+        region, account = self.deployment.region, self._keys.account
+        any_interface = f"arn:aws:ec2:{region}:{account}:network-interface/*"
+        subnets = [subnet.arn for subnet in network.private]
+        code = {"lambda:SourceFunctionArn": f"arn:aws:lambda:{region}:{account}:function:{function}"}
+        return [
+            allow([ENTER], *subnets, network.groups["rotation"].arn, any_interface),
+            allow([LEAVE], f"arn:aws:ec2:{region}:{account}:*/*"),
+            allow(STAND, any_interface),
+            allow(SEE, "*"),
+            never([ENTER, LEAVE, *STAND, *SEE], "*", ArnEquals=code),
         ]
 
     def _rotate(self, *, rotate_now: bool) -> None:

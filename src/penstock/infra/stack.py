@@ -113,12 +113,13 @@ class Plant(TerraformStack):
     def _grant(self) -> None:
         """What each role's code may do in AWS. Nothing else is allowed anywhere."""
         stream, secrets, cache, keys, buckets = self.stream, self.secrets, self.cache, self.keys, self.buckets
-        everyone = [secrets.reads(), cache.connects(), keys.uses_data()]
+        everyone = [stream.puts(), keys.seals("kinesis"), secrets.reads(), cache.connects()]
+        doors, readers = [secrets.signs()], [stream.reads(), keys.opens("secretsmanager", "kinesis")]
         shares = [self.files.mounts()] if self.files else []
         archives = [buckets.writes(), buckets.lists(), keys.uses_archive()]
-        self.ingest.grant(stream.puts(), secrets.signs(), *everyone, *self._told_by(self.ingest))
-        self.work.grant(*stream.takes(), *archives, *everyone, *shares, *self._told_by(self.work))
-        self.serve.grant(stream.puts(), secrets.signs(), *everyone, *shares, *self._told_by(self.serve))
+        self.ingest.grant(*everyone, *doors, keys.opens("secretsmanager"), *self._told_by(self.ingest))
+        self.work.grant(*everyone, *readers, *stream.subscribes(), *archives, *shares, *self._told_by(self.work))
+        self.serve.grant(*everyone, *doors, *readers, *shares, *self._told_by(self.serve))
 
     def _told_by(self, service: Service) -> list[Statement]:
         """The collector speaks with its task's rights."""

@@ -41,8 +41,11 @@ class Store(Station):
             tags=self.called("database", "subnets"),
         )
         self._group = network.groups["database"].id
-        self._watcher = self._monitoring(keys.account)
         self.is_aurora = deployment.database.engine == "aurora"
+        count = 1 if deployment.fast else deployment.database.instances
+        parts = [f"aurora-{index}" for index in range(count)] if self.is_aurora else ["postgres"]
+        self._identifiers = [self.names(part, "db") for part in parts]
+        self._watcher = self._monitoring(keys.account)
         self.database = self._aurora() if self.is_aurora else self._rds()
         self.instances = self._aurora_instances() if self.is_aurora else [self.database]
 
@@ -70,11 +73,13 @@ class Store(Station):
         return f"postgresql://{self.host}:{POSTGRESQL}/{DATABASE}?sslmode=verify-full&sslrootcert={CA_FILE}"
 
     def _monitoring(self, account: str) -> Any:
+        prefix = f"arn:aws:rds:{self.deployment.region}:{account}:db"
+        ours = [f"{prefix}:{name}" for name in self._identifiers]
         role = aws.iam_role(
             self,
             "monitoring",
             name=self.names("monitoring", "role"),
-            assume_role_policy=trust("monitoring.rds", account),
+            assume_role_policy=trust("monitoring.rds", account, *ours),
         )
         aws.iam_role_policy_attachment(self, "monitoring-policy", role=role.name, policy_arn=MONITORING)
         return role
@@ -99,7 +104,7 @@ class Store(Station):
         }
 
     def _rds(self) -> Any:
-        part, ident = self.deployment.database, self.names("postgres", "db")
+        part, (ident,) = self.deployment.database, self._identifiers
         parameters = aws.db_parameter_group(
             self,
             "parameters",
@@ -162,12 +167,11 @@ class Store(Station):
         )
 
     def _aurora_instances(self) -> list[Any]:
-        count = 1 if self.deployment.fast else self.deployment.database.instances
         return [
             aws.rds_cluster_instance(
                 self,
                 f"aurora-{index}",
-                identifier=self.names(f"aurora-{index}", "db"),
+                identifier=ident,
                 cluster_identifier=self.database.id,
                 instance_class="db.serverless",
                 engine=self.database.engine,
@@ -181,9 +185,9 @@ class Store(Station):
                 monitoring_role_arn=self._watcher.arn,
                 promotion_tier=index,
                 apply_immediately=True,
-                tags=self.called(f"aurora-{index}", "db"),
+                tags={"Name": ident},
             )
-            for index in range(count)
+            for index, ident in enumerate(self._identifiers)
         ]
 
 

@@ -19,9 +19,9 @@ METRICS: Final = [
     "ReadProvisionedThroughputExceeded",
     "WriteProvisionedThroughputExceeded",
 ]
-PUT: Final = ("kinesis:PutRecords", "kinesis:DescribeStreamSummary", "kinesis:ListShards")
-TAKE: Final = ("kinesis:GetShardIterator", "kinesis:GetRecords")
-FAN_OUT: Final = ("kinesis:RegisterStreamConsumer", "kinesis:DescribeStreamConsumer")
+PUT: Final = ("kinesis:PutRecords", "kinesis:DescribeStreamSummary")
+READ: Final = ("kinesis:ListShards", "kinesis:GetShardIterator", "kinesis:GetRecords")
+SUBSCRIBE: Final = ("kinesis:DescribeStreamConsumer", "kinesis:SubscribeToShard")
 CONSUMER: Final = "penstock"
 
 
@@ -55,16 +55,19 @@ class Stream(Station):
         return {"PENSTOCK_STREAM__FAN_OUT": CONSUMER} if self.deployment.stream.fan_out else {}
 
     def puts(self) -> Statement:
-        """May put readings, and see that they arrived."""
-        return allow([*PUT, *TAKE], *self._arns())
+        """May put readings, and see that the stream takes them."""
+        return allow(PUT, *self._arns())
 
-    def takes(self) -> list[Statement]:
-        """May take readings; send on what came to the wrong shard."""
-        statements = [self.puts()]
-        if self.deployment.stream.fan_out:
-            consumers = [f"{arn}/consumer/{CONSUMER}:*" for arn in self._arns()]
-            statements += [allow(FAN_OUT, *self._arns(), *consumers), allow(["kinesis:SubscribeToShard"], *consumers)]
-        return statements
+    def reads(self) -> Statement:
+        """May read what was put."""
+        return allow(READ, *self._arns())
+
+    def subscribes(self) -> list[Statement]:
+        """May have it pushed, where that is wanted, by a consumer of our own name."""
+        if not self.deployment.stream.fan_out:
+            return []
+        consumers = [f"{arn}/consumer/{CONSUMER}:*" for arn in self._arns()]
+        return [allow(["kinesis:RegisterStreamConsumer"], *self._arns()), allow(SUBSCRIBE, *consumers)]
 
     def _arns(self) -> list[str]:
         return [stream.arn for stream in self.every]

@@ -101,7 +101,7 @@ class Service(Station):
         self.role, self._cluster, self._network = role, cluster, network
         self.logs = logs.group(role.name)
         self.start = self._role("start")
-        self.task = self._role("task")
+        self.task = self._role("task", f"arn:aws:ecs:{deployment.region}:{cluster.account}:*")
         self._may("start", self.start, self._start_rights())
         self.definition = self._definition()
         self.blue_green = deployment.release == "codedeploy" and len(role.targets) > 1
@@ -146,13 +146,13 @@ class Service(Station):
             },
         )
 
-    def _role(self, name: str) -> Any:
+    def _role(self, name: str, *sources: str) -> Any:
         ident = f"{self.role.name}-{name}"
         return aws.iam_role(
             self,
             f"{name}-role",
             name=self.names(ident, "role"),
-            assume_role_policy=trust("ecs-tasks", self._cluster.account),
+            assume_role_policy=trust("ecs-tasks", self._cluster.account, *sources),
             tags=self.called(ident, "role"),
         )
 
@@ -164,7 +164,7 @@ class Service(Station):
         return [
             allow(["ecr:GetAuthorizationToken"], "*"),
             allow(PULL, self._cluster.repository.arn),
-            allow(["logs:CreateLogStream", "logs:PutLogEvents"], f"{self.logs.arn}:*"),
+            allow(["logs:CreateLogStream", "logs:PutLogEvents"], f"{self.logs.arn}:log-stream:*"),
         ]
 
     def _definition(self) -> Any:

@@ -222,12 +222,10 @@ def traced(deployment: Deployment) -> dict[str, str]:
 
 
 def traces() -> Statement:
-    """May send traces; X-Ray knows no narrower resource."""
-    return allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*")
+    """May send traces."""
+    return allow(["xray:PutTraceSegments"], "*")
 
 
 def writes_metrics(logs: Any) -> Statement:
     """May write metrics, which travel as log lines of the task's own group."""
-    return allow(
-        ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"], logs.arn, f"{logs.arn}:log-stream:*"
-    )
+    return allow(["logs:CreateLogStream", "logs:PutLogEvents"], f"{logs.arn}:log-stream:*")

@@ -5,11 +5,17 @@ from typing import Any, Final
 
 from penstock.errors import Misconfigured
 from penstock.infra.description import Deployment
-from penstock.infra.rules import access, endurance, hygiene, streams
+from penstock.infra.rules import access, endurance, hygiene, privileges, streams
 from penstock.infra.rules.template import Finding, Template
 
 Rule = Callable[[Template, Deployment], Iterable[Finding]]
-RULES: Final[tuple[Rule, ...]] = (*access.RULES, *endurance.RULES, *hygiene.RULES, *streams.RULES)
+RULES: Final[tuple[Rule, ...]] = (
+    *access.RULES,
+    *endurance.RULES,
+    *hygiene.RULES,
+    *privileges.RULES,
+    *streams.RULES,
+)
 
 
 def check(template: dict[str, Any], deployment: Deployment) -> None:

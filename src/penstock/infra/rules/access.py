@@ -1,37 +1,18 @@
-"""Who gets in, and who may do what."""
+"""Who gets in, and what everybody may see."""
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 from penstock.infra.checks import regions
 from penstock.infra.description import Deployment
 from penstock.infra.ports import HTTP, HTTPS, WORLD
-from penstock.infra.rules.template import Finding, Template, listed, texts
+from penstock.infra.rules.template import Finding, Template, texts
 
 Findings = Iterable[Finding]
 SECRET_NAMES: Final = re.compile(r"(password|secret_string|auth_token|passwd|private_key)$")
 LOGIN_IN_URL: Final = re.compile(r"://[^/\s:@$]+:[^/\s@]+@")
 HARMLESS: Final = frozenset({"manage_master_user_password"})
-STAR_ACTIONS: Final = frozenset(
-    {
-        "ecr:GetAuthorizationToken",
-        "xray:PutTraceSegments",
-        "xray:PutTelemetryRecords",
-        "ec2:DescribeNetworkInterfaces",
-        "ec2:DescribeSubnets",
-        "elasticloadbalancing:DescribeTargetGroups",
-        "elasticloadbalancing:DescribeListeners",
-        "elasticloadbalancing:DescribeRules",
-        "ecs:CreateTaskSet",
-    }
-)
-"""AWS knows no narrower resource for these (Service Authorization Reference), or none that exists beforehand."""
-NEEDED: Final = {
-    "ingest": ("kinesis:PutRecords", "kms:GenerateDataKey", "kms:Decrypt", "secretsmanager:GetSecretValue"),
-    "work": ("kinesis:GetRecords", "kms:GenerateDataKey", "kms:Decrypt", "secretsmanager:GetSecretValue"),
-    "serve": ("kinesis:PutRecords", "kms:GenerateDataKey", "kms:Decrypt", "secretsmanager:GetSecretValue"),
-}
 
 
 def metered_and_real(template: Template, _: Deployment) -> Findings:
@@ -113,40 +94,9 @@ def _is_plain(path: str, text: str) -> bool:
     return SECRET_NAMES.search(name) is not None and not reference
 
 
-def least_privilege(template: Template, _: Deployment) -> Findings:
-    """D10: what a role needs and nothing else; no star where AWS knows a narrower name."""
-    for policy, statement in template.statements("aws_iam_role_policy", "aws_iam_policy"):
-        for action in listed(statement["Action"]):
-            if "*" in action:
-                yield Finding("D10", policy.where, f"allows {action}", "name the actions")
-            elif "*" in listed(statement["Resource"]) and action not in STAR_ACTIONS:
-                yield Finding("D10", policy.where, f"allows {action} on everything", "name the resource's ARN")
-    for role, needed in NEEDED.items():
-        granted = {
-            action
-            for policy, statement in template.statements("aws_iam_role_policy")
-            if policy.name == f"{role}_task_policy"
-            for action in listed(statement["Action"])
-        }
-        for action in sorted(set(needed) - granted):
-            yield Finding("D10", f"aws_iam_role_policy.{role}_task_policy", f"misses {action}", "grant it in stack.py")
-
-
-def one_role_a_task(template: Template, _: Deployment) -> Findings:
-    """Each task definition has a role of its own."""
-    seen: dict[str, Any] = {}
-    for task in template.every("aws_ecs_task_definition"):
-        role = str(task.get("task_role_arn"))
-        if role in seen:
-            yield Finding("roles", task.where, f"shares its role with {seen[role]}", "make one for each")
-        seen[role] = task.where
-
-
 RULES: Final[tuple[Callable[[Template, Deployment], Findings], ...]] = (
     metered_and_real,
     closed,
     residency,
     no_plaintext,
-    least_privilege,
-    one_role_a_task,
 )
