@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import re
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
@@ -9,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from gate import Gate, Way
 
 from kinesis_fake import QUICK, UNLIMITED, FakeKinesis, Limits, Timing
 from penstock.client import Client
 from penstock.clock import SystemClock
 from penstock.compose.adapters import opened_stream
 from penstock.compose.front import Half, front
-from penstock.compose.worker import work_on
+from penstock.compose.worker import work, work_on
 from penstock.door.keys import create_key, make_key
 from penstock.errors import Misconfigured
 from penstock.model.access import ALL_SITES, Role
@@ -139,6 +143,22 @@ async def test_a_worker_that_stops_hands_over_at_once(fleet: Fleet) -> None:
     books = await settled(page, 200)
     assert (books["stored"], books["unaccounted"]) == (200, 0)
     assert time.monotonic() - began < 10, "whoever takes over need not wait for a lease to run out"
+
+
+async def test_a_worker_that_starts_before_its_database_waits_for_it(fleet: Fleet) -> None:
+    door, page = await fleet.door(Half.INGEST), await fleet.door(Half.SERVE)
+    await door.post("/v1/readings", readings(100))
+    gate = Gate(int(re.search(r":(\d+)/", fleet.url)[1]))
+    gate.open()
+    gate.turn(Way.REFUSED)
+    working = asyncio.create_task(work(fleet.settings, store_url=re.sub(r":\d+/", f":{gate.port}/", fleet.url)))
+    await asyncio.sleep(1.5)
+    assert not working.done()
+    gate.turn(Way.OPEN)
+    assert (await settled(page, 100))["stored"] == 100
+    os.kill(os.getpid(), signal.SIGTERM)  # `penstock work` minds it
+    await working
+    gate.close()
 
 
 async def test_what_is_foreign_and_what_is_poison_is_accounted_for(fleet: Fleet) -> None:

@@ -51,7 +51,7 @@ async def work(settings: Settings, *, store_url: str | None = None, parent: int 
     stop = stop_on_signals()
     url = store_url or url_of_store(settings)
     if is_shared(settings):
-        await migrate(url)
+        await _patiently(lambda: migrate(url))
     async with (
         traced(settings, "work") as traces,
         opened_stream(settings, writable=is_shared(settings), traces=traces) as opened,
@@ -70,7 +70,7 @@ def stop_on_signals() -> asyncio.Event:
 async def work_on(settings: Settings, opened: Opened, store_url: str, stop: asyncio.Event) -> None:
     """Until *stop*."""
     database = Database(store_url, application="work", connections_max=settings.store.connections_max)
-    await _open(database)
+    await _patiently(database.open)
     sealer = Sealer(database, settings.store.seal_s)
     try:
         async with health(settings, opened, database), archiving(settings, database), asyncio.TaskGroup() as tasks:
@@ -196,11 +196,11 @@ def build_worker(  # noqa: PLR0913, PLR0917  # the parts of a plant meet here
     )
 
 
-async def _open(database: Database) -> None:
+async def _patiently(attempt: Callable[[], Awaitable[object]]) -> None:
     """Wait for a database that is only just starting; give up after half a minute."""
     for _ in range(DATABASE_TRIES):
         with suppress(Unavailable):
-            await database.open()
+            await attempt()
             return
         await asyncio.sleep(1)
-    await database.open()
+    await attempt()
