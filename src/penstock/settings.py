@@ -248,11 +248,11 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     archive: ArchiveSettings = ArchiveSettings()
     serve: ServeSettings = ServeSettings()
+    traces: TracesSettings = TracesSettings()
 
     @classmethod
     def settings_customise_sources(
         cls,
-    traces: TracesSettings = TracesSettings()
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,

@@ -180,6 +180,9 @@ class WatchPart(Room):
     )
     email: str = Field(default="", pattern=r"^$|^[^@\s]+@[^@\s]+\.[^@\s]+$", description="Who is told of alarms.")
     tracing: bool = Field(default=False, description="X-Ray, through an OpenTelemetry collector beside every task.")
+    traced_share: float = Field(
+        default=0.01, gt=0, le=1, description="Share of batches and requests that X-Ray shows; it is paid by the trace."
+    )
     latency_ms: int = Field(
         default=500, ge=50, le=60_000, description="Critical readings are stored within; alarms watch."
     )
@@ -187,9 +190,6 @@ class WatchPart(Room):
 
 class Deployment(Room):
     """One deployment: a profile, an environment's overlay, and what was set by hand."""
-    traced_share: float = Field(
-        default=0.01, gt=0, le=1, description="Share of batches and requests that X-Ray shows; it is paid by the trace."
-    )
 
     profile: Short = Field(description="What the profile is called.")
     environment: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,7}$")] = Field(

@@ -141,6 +141,10 @@ class Watch(Station):
         }
 
 
+RECEIVER: Final = "127.0.0.1:4318"
+"""Where the collector takes traces: containers of a task share the loopback."""
+FOUND_BY: Final = "penstock.batch_id"
+"""Of a span's attributes the one that X-Ray's filters know."""
 COLLECTOR_IMAGE: Final = "public.ecr.aws/aws-observability/aws-otel-collector:v0.43.3"
 SCRAPED: Final = (
     "penstock_balance_unaccounted_readings",
@@ -162,10 +166,6 @@ def collector(role: str, metrics_url: str, logs: Any, deployment: Deployment) ->
         "readonlyRootFilesystem": True,
         "user": "10001",
         "environment": [
-RECEIVER: Final = "127.0.0.1:4318"
-"""Where the collector takes traces: containers of a task share the loopback."""
-FOUND_BY: Final = "penstock.batch_id"
-"""Of a span's attributes the one that X-Ray's filters know."""
             {"name": "AOT_CONFIG_CONTENT", "value": json.dumps(_collection(role, metrics_url, logs, deployment))}
         ],
         "logConfiguration": {
@@ -176,6 +176,16 @@ FOUND_BY: Final = "penstock.batch_id"
                 "awslogs-stream-prefix": "collector",
             },
         },
+    }
+
+
+def traced(deployment: Deployment) -> dict[str, str]:
+    """What a task's environment says of the collector beside it."""
+    if not deployment.watch.tracing:
+        return {}
+    return {
+        "PENSTOCK_TRACES__URL": f"http://{RECEIVER}",
+        "PENSTOCK_TRACES__SHARE": str(deployment.watch.traced_share),
     }
 
 
@@ -200,16 +210,6 @@ def _collection(role: str, metrics_url: str, logs: Any, deployment: Deployment) 
         "processors": {"batch": {"timeout": "5s"}},
         "exporters": {
             "awsxray": {"region": deployment.region, "indexed_attributes": [FOUND_BY]},
-def traced(deployment: Deployment) -> dict[str, str]:
-    """What a task's environment says of the collector beside it."""
-    if not deployment.watch.tracing:
-        return {}
-    return {
-        "PENSTOCK_TRACES__URL": f"http://{RECEIVER}",
-        "PENSTOCK_TRACES__SHARE": str(deployment.watch.traced_share),
-    }
-
-
             "awsemf": {"region": deployment.region, "namespace": NAMESPACE, "log_group_name": logs.name},
         },
         "service": {
