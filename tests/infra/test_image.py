@@ -1,5 +1,6 @@
 """The container image, without a container engine: what its recipe says, and the same words on the same layout."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -16,8 +17,10 @@ import pytest
 
 from infra.snapshot import kept
 from penstock.door.tls import certificate
+from penstock.errors import Tampered
 from penstock.infra.files import USER
 from penstock.infra.image.probe import alive, main
+from penstock.infra.rotation import AUTHORITIES_URL, check_pinned
 from penstock.infra.rules.template import Template
 from penstock.infra.store import CA_FILE
 
@@ -74,7 +77,17 @@ def test_its_health_is_asked_by_the_probe() -> None:
 
 
 def test_the_database_authorities_are_where_the_tasks_look() -> None:
-    assert any(rest.endswith(CA_FILE) for rest in said("ADD"))
+    fetched = next(rest for word, rest in INSTRUCTIONS if word == "ADD").split()
+    assert fetched[-2] == AUTHORITIES_URL
+    assert f"--from=build {fetched[-1]} {CA_FILE}" in said("COPY")
+
+
+def test_the_database_authorities_are_checked_against_what_was_recorded() -> None:
+    check_pinned(b"PEM", "RDS_CA_SHA256=\n")
+    check_pinned(b"PEM", f"PYTHON=3\nRDS_CA_SHA256={hashlib.sha256(b'PEM').hexdigest()}\n")
+    with pytest.raises(Tampered, match="--pin"):
+        check_pinned(b"other", f"RDS_CA_SHA256={hashlib.sha256(b'PEM').hexdigest()}\n")
+    assert 'echo "$RDS_CA_SHA256  /build/rds.pem" | sha256sum --check' in RECIPE
 
 
 def test_nothing_goes_to_the_builder_but_what_it_needs() -> None:
@@ -93,29 +106,97 @@ def test_the_script_that_pushes_is_a_script() -> None:
     assert "set -euo pipefail" in script.read_text()
 
 
+class Stage:
+    """A copy of the script, with stand-ins for docker, aws and curl that write down what they are told."""
+
+    def __init__(self, folder: Path, pins: str) -> None:
+        self.log, self._bin = folder / "log", folder / "bin"
+        image = folder / "src/penstock/infra/image"
+        image.mkdir(parents=True)
+        self._bin.mkdir()
+        self.script, self.pins = image / "push", image / "pins"
+        shutil.copy(ROOT / "src/penstock/infra/image/push", self.script)
+        shutil.copy(ROOT / "Dockerfile", folder)
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        self.pins.write_text(pins)
+        docker = f"""
+echo "docker $*" >> {self.log}
+[ "$2" = imagetools ] && echo sha256:{"ab" * 32}
+while [ $# -gt 0 ]; do
+  [ "$1" = --metadata-file ] && echo '{{"containerimage.digest": "sha256:00ff"}}' > "$2"
+  shift
+done
+"""
+        for name, text in {"docker": docker, "aws": f'echo "aws $*" >> {self.log}\n', "curl": "echo PEM\n"}.items():
+            (self._bin / name).write_text(f"#!/bin/bash\n{text}")
+            (self._bin / name).chmod(0o755)
+
+    def push(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        environment = {"PATH": f"{self._bin}:{os.environ['PATH']}"}
+        return subprocess.run([str(self.script), *words], env=environment, capture_output=True, text=True, check=False)
+
+
+UNPINNED = "# about\nPYTHON=3.12.11-slim-bookworm\nRDS_CA_SHA256=\n"
+REGISTRY = "111122223333.dkr.ecr.eu-west-2.amazonaws.com"
+
+
+def test_what_is_recorded_is_of_the_version_in_the_recipe() -> None:
+    pins = (ROOT / "src/penstock/infra/image/pins").read_text()
+    base = re.search(r"^PYTHON=([^@\n]+)(@sha256:[0-9a-f]{64})?$", pins, re.MULTILINE)
+    assert base is not None
+    assert f"ARG PYTHON={base[1]}\n" in RECIPE
+    assert re.search(r"^RDS_CA_SHA256=([0-9a-f]{64})?$", pins, re.MULTILINE)
+
+
+def test_the_script_records_what_the_image_is_built_on(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, UNPINNED)
+    done = stage.push("--pin")
+    assert done.returncode == 0, done.stderr
+    assert stage.pins.read_text().splitlines() == [
+        "# about",
+        f"PYTHON=3.12.11-slim-bookworm@sha256:{'ab' * 32}",
+        f"RDS_CA_SHA256={hashlib.sha256(b'PEM' + bytes([10])).hexdigest()}",
+    ]
+    assert stage.push(f"{REGISTRY}/london-penstock-images-prod-main").returncode == 0
+
+
+def test_productions_image_is_built_on_nothing_that_may_change(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, UNPINNED)
+    done = stage.push(f"{REGISTRY}/london-penstock-images-prod-main")
+    assert (done.returncode, "push --pin" in done.stderr) == (78, True)
+    assert not stage.log.exists()
+    done = stage.push(f"{REGISTRY}/london-penstock-images-dev-main")
+    assert (done.returncode, "push --pin" in done.stderr) == (0, True)
+
+
 def test_the_script_builds_tags_and_says_the_digest(tmp_path: Path) -> None:
-    """With stand-ins for docker and aws that write down what they are told."""
-    log = tmp_path / "log"
-    docker = (
-        f'#!/bin/bash\necho "docker $*" >> {log}\nwhile [ $# -gt 0 ]; do\n'
-        '  [ "$1" = --metadata-file ] && echo \'{"containerimage.digest": "sha256:00ff"}\' > "$2"; shift\ndone\n'
-    )
-    for name, text in {"docker": docker, "aws": f'#!/bin/bash\necho "aws $*" >> {log}\n'}.items():
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
-    repository = "111122223333.dkr.ecr.eu-west-2.amazonaws.com/london-penstock-images-prod-main"
+    base, authorities = f"3.12.11-slim-bookworm@sha256:{'cd' * 32}", "ef" * 32
+    stage = Stage(tmp_path, f"# about\nPYTHON={base}\nRDS_CA_SHA256={authorities}\n")
+    repository = f"{REGISTRY}/london-penstock-images-prod-main"
+    done = stage.push(repository, "1.2.3")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"{repository}@sha256:00ff"
+    told = stage.log.read_text()
+    assert "--region eu-west-2" in told
+    assert f"--build-arg PYTHON={base} --build-arg RDS_CA_SHA256={authorities}" in told
+    assert f"--tag {repository}:1.2.3 --push" in told
+
+
+def test_a_script_without_its_programs_says_which(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, UNPINNED)
+    (tmp_path / "bin/aws").unlink()
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("bash", "dirname", "sed", "head", "cut", "env"):
+        (few / name).symlink_to(str(shutil.which(name)))
     done = subprocess.run(
-        [str(ROOT / "src/penstock/infra/image/push"), repository, "1.2.3"],
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        [str(stage.script), f"{REGISTRY}/x-dev-main"],
+        env={"PATH": f"{tmp_path / 'bin'}:{few}"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"{repository}@sha256:00ff"
-    told = log.read_text()
-    assert "--region eu-west-2" in told
-    assert f"--tag {repository}:1.2.3 --push" in told
+    assert (done.returncode, "aws: it is not on this machine" in done.stderr) == (78, True), done.stderr
 
 
 def test_the_words_of_every_task_start_from_a_file_system_that_cannot_be_changed(tmp_path: Path) -> None:

@@ -12,13 +12,26 @@ from infra.snapshot import kept
 from penstock.errors import Misconfigured, Unavailable
 from penstock.infra.account import Account, app_spec
 from penstock.infra.console import Console
-from penstock.infra.description import Deployment
-from penstock.infra.leaving import Held, check_leave, empty_archive, farewell, held_by, lifter, pause_commands
+from penstock.infra.leaving import (
+    Held,
+    archive_bucket,
+    check_leave,
+    empty_archive,
+    farewell,
+    held_by,
+    lifter,
+    pause_commands,
+    stop_writers,
+)
 from penstock.infra.reading import read_deployment
 from penstock.infra.rotation import AUTHORITIES, packed, with_authorities
 from simaws import SimulatedAws
+from simaws.server import ACCOUNT
 
-BUCKET, VAULT, ROLE = "archive-of-a-trial", "record-of-a-trial", "lifter-of-a-trial"
+VIRGINIA = read_deployment("virginia")
+BUCKET, VAULT = archive_bucket(VIRGINIA, ACCOUNT), VIRGINIA.names("record", "backup")
+ROLE = VIRGINIA.names("archive-lifter", "role")
+CALLED = (("aws_s3_bucket", "bucket"), ("aws_backup_vault", "name"), ("aws_iam_role", "name"))
 NEWEST = datetime(2026, 11, 20, tzinfo=UTC)
 
 
@@ -64,6 +77,13 @@ def test_a_governed_one_refuses_while_something_is_locked() -> None:
             check_leave(governed, held, with_archive=False)
 
 
+def test_bucket_vault_and_role_are_called_as_in_the_stack() -> None:
+    """They are looked for by name, since a destroy that was cut off has no outputs."""
+    stack = kept("virginia")["resource"]
+    names = {one.get(key) for kind, key in CALLED for one in stack[kind].values()}
+    assert {archive_bucket(VIRGINIA, "${data.aws_caller_identity.keys_me.account_id}"), VAULT, ROLE} <= names
+
+
 def test_code_deploy_is_told_which_container_takes_the_traffic() -> None:
     told = json.loads(app_spec("ingest", "arn:aws:ecs:task"))
     properties = told["Resources"][0]["TargetService"]["Properties"]
@@ -85,19 +105,14 @@ def simulated() -> Iterator[SimulatedAws]:
 
 
 @pytest.fixture
-def deployment() -> Deployment:
-    return read_deployment("virginia")
-
-
-@pytest.fixture
-def account(simulated: SimulatedAws, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Account:
+def account(simulated: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> Account:
     for name, value in simulated.environment.items():
         monkeypatch.setenv(name, value)
-    return Account(deployment)
+    return Account(VIRGINIA)
 
 
 @pytest.fixture
-def outputs(simulated: SimulatedAws) -> Iterator[dict[str, Any]]:
+def stands(simulated: SimulatedAws) -> Iterator[None]:
     """A locked bucket with two objects, one of them deleted on top, and a role that may lift locks."""
     s3 = simulated.client("s3")
     s3.create_bucket(Bucket=BUCKET, ObjectLockEnabledForBucket=True)
@@ -107,8 +122,8 @@ def outputs(simulated: SimulatedAws) -> Iterator[dict[str, Any]]:
     s3.put_object(Bucket=BUCKET, Key="readings/2", Body=b"45")
     s3.delete_object(Bucket=BUCKET, Key="readings/2")
     simulated.client("backup").create_backup_vault(BackupVaultName=VAULT)
-    role = simulated.client("iam").create_role(RoleName=ROLE, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-    yield {"archiveBucketName": BUCKET, "archive_lifter_role_arn": role, "backup_vault_name": VAULT}
+    simulated.client("iam").create_role(RoleName=ROLE, AssumeRolePolicyDocument="{}")
+    yield
     simulated.client("iam").delete_role(RoleName=ROLE)
     simulated.client("backup").delete_backup_vault(BackupVaultName=VAULT)
     found = s3.list_object_versions(Bucket=BUCKET)
@@ -117,25 +132,28 @@ def outputs(simulated: SimulatedAws) -> Iterator[dict[str, Any]]:
     s3.delete_bucket(Bucket=BUCKET)
 
 
-def test_what_is_held_is_counted_markers_included(account: Account, outputs: dict[str, Any]) -> None:
-    held = held_by(account, outputs)
+@pytest.mark.usefixtures("stands")
+def test_what_is_held_is_counted_markers_included(account: Account) -> None:
+    held = held_by(account, VIRGINIA)
     assert (held.bucket, held.versions, held.size_bytes, held.points) == (BUCKET, 3, 5, 0)
     assert held.newest is not None
 
 
+@pytest.mark.usefixtures("stands")
 def test_locks_are_lifted_in_the_name_of_the_role_that_may(
-    account: Account, outputs: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
     console = Console(ask=False)
-    lifting = lifter(account, outputs, console, "")
+    lifting = lifter(account, VIRGINIA, console, "")
     assert f"assumed-role/{ROLE}" in lifting.client("sts").get_caller_identity()["Arn"]
-    assert empty_archive(account, lifting, held_by(account, outputs), console) == 3
-    assert not held_by(account, outputs)
+    assert empty_archive(account, lifting, held_by(account, VIRGINIA), console) == 3
+    assert not held_by(account, VIRGINIA)
     assert "archive: 3 of 3" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("stands")
 def test_what_a_lock_keeps_is_said_and_not_counted_as_removed(
-    account: Account, outputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if the role might not bypass: S3 answers each version of its own."""
     client = account.client
@@ -149,23 +167,51 @@ def test_what_a_lock_keeps_is_said_and_not_counted_as_removed(
         return made
 
     monkeypatch.setattr(account, "client", without_bypass)
-    with pytest.raises(Unavailable, match="2 versions of archive-of-a-trial could not be removed"):
-        empty_archive(account, account, held_by(account, outputs), Console(ask=False))
-    assert held_by(account, outputs).versions == 2
+    with pytest.raises(Unavailable, match=f"2 versions of {BUCKET} could not be removed"):
+        empty_archive(account, account, held_by(account, VIRGINIA), Console(ask=False))
+    assert held_by(account, VIRGINIA).versions == 2
 
 
+@pytest.mark.usefixtures("stands")
+def test_more_than_a_page_goes(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.infra.leaving.PAGE", 1)
+    assert empty_archive(account, account, held_by(account, VIRGINIA), Console(ask=False)) == 3
+    assert not held_by(account, VIRGINIA)
+
+
+@pytest.mark.usefixtures("stands")
+def test_who_writes_is_stopped_before(account: Account, simulated: SimulatedAws) -> None:
+    stop_writers(account, VIRGINIA)
+    ecs, cluster, service = (
+        simulated.client("ecs"),
+        VIRGINIA.names("tasks", "cluster"),
+        VIRGINIA.names("work", "service"),
+    )
+    ecs.create_cluster(clusterName=cluster)
+    stop_writers(account, VIRGINIA)
+    container = {"name": "work", "image": "i", "memory": 8}
+    ecs.register_task_definition(family="work", containerDefinitions=[container])
+    ecs.create_service(cluster=cluster, serviceName=service, taskDefinition="work", desiredCount=2)
+    stop_writers(account, VIRGINIA)
+    assert ecs.describe_services(cluster=cluster, services=[service])["services"][0]["desiredCount"] == 0
+
+
+@pytest.mark.usefixtures("stands")
+def test_nothing_that_stands_holds_nothing(account: Account, simulated: SimulatedAws) -> None:
+    assert not held_by(account, read_deployment("virginia", suffix="nobodys"))
+
+
+@pytest.mark.usefixtures("stands")
 def test_a_role_that_refuses_wants_the_second_factor(
-    account: Account, outputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    account: Account, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(role: str, code: str = "", device: str = "") -> Account:
         if not code:
             raise Misconfigured("archive", "it does not let us", "--mfa CODE")
-        return Account(
-            read_deployment("virginia"), {"AccessKeyId": code, "SecretAccessKey": device, "SessionToken": ""}
-        )
+        return Account(VIRGINIA, {"AccessKeyId": code, "SecretAccessKey": device, "SessionToken": ""})
 
     monkeypatch.setattr(account, "lifting", refuse)
     with pytest.raises(Misconfigured, match="--mfa CODE"):
-        lifter(account, outputs, Console(ask=False), "")
+        lifter(account, VIRGINIA, Console(ask=False), "")
     with pytest.raises(Misconfigured, match="no second factor"):
-        lifter(account, outputs, Console(ask=False), "123456")
+        lifter(account, VIRGINIA, Console(ask=False), "123456")

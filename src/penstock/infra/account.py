@@ -80,7 +80,10 @@ class Account:
         except (BotoCoreError, ClientError) as error:
             if code_of(error) not in DENIED:
                 raise translated(error, f"take on {role}") from error
-            mend = "--mfa CODE of your second factor, as an IAM user of this account who may take the role on"
+            mend = (
+                "--mfa CODE of your second factor, as an IAM user of this account who may take the role on; where a "
+                "destroy was cut off and the role is gone, `penstock deploy` makes it again"
+            )
             raise Misconfigured("archive", f"{role} does not let us ({error})", mend) from error
         return Account(self._deployment, taken["Credentials"])
 

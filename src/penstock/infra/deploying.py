@@ -9,7 +9,7 @@ from penstock.infra.account import Account, image_of, release
 from penstock.infra.console import Console, steps
 from penstock.infra.description import Deployment
 from penstock.infra.first import first_steps
-from penstock.infra.leaving import check_leave, empty_archive, farewell, held_by, lifter
+from penstock.infra.leaving import check_leave, empty_archive, farewell, held_by, lifter, stop_writers
 from penstock.infra.readiness import SCRIPT, check_account, check_push, check_ready, check_state, missing
 from penstock.infra.rotation import fetch_authorities, with_authorities
 from penstock.infra.simulated import simulated_by_environment
@@ -180,14 +180,14 @@ def push_image(site: Site) -> None:
 def _take_down(site: Site, plan: Plan, *, with_archive: bool, code: str) -> None:
     deployment, account, console = site.deployment, site.account, site.console
     console.say(f"destroy {farewell(deployment)}")
-    outputs = site.terraform.outputs()
-    held = held_by(account, outputs)
+    held = held_by(account, deployment)
     check_leave(deployment, held, with_archive=with_archive)
     lifts = with_archive and bool(held) and not deployment.is_ephemeral
-    lifting = lifter(account, outputs, console, code) if lifts else None
+    lifting = lifter(account, deployment, console, code) if lifts else None
     console.show(plan)
     console.confirm(f"remove all this, and {held}?" if held else "remove all this?")
     if lifting:
+        stop_writers(account, deployment)
         empty_archive(account, lifting, held, console)
     site.apply("destroy", plan)
 

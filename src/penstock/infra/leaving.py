@@ -1,21 +1,29 @@
 """What a deployment leaves behind, or may not: said aloud before anything is destroyed."""
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from botocore.exceptions import ClientError
+
 from penstock.errors import Misconfigured, Unavailable
 from penstock.infra.account import Account
-from penstock.infra.answers import asking
+from penstock.infra.answers import DENIED, asking, code_of
 from penstock.infra.console import Console
 from penstock.infra.description import Deployment
-from penstock.infra.spelling import said
 
 ROLES: Final = ("ingest", "work", "serve")
 EMPTY_WAIT_S: Final = 300
 """Backups take a while to go."""
 LOOK_S: Final = 2
+PAGE: Final = 1_000
+"""Of versions: as many as S3 removes at once."""
+STOP_WAIT_S: Final = 90
+"""Longer than a task is given to end."""
+NO_VAULT: Final = frozenset({"ResourceNotFoundException", *DENIED})
+"""AWS Backup says so of a vault that there is not, to those who may see others."""
 
 
 class Held(NamedTuple):
@@ -61,9 +69,12 @@ def farewell(deployment: Deployment) -> str:
 
 
 @asking("look at what the archive holds")
-def held_by(account: Account, outputs: Mapping[str, Any]) -> Held:
-    """Everything that archive and backups hold. Raises Misconfigured or Unavailable."""
-    bucket, vault = said(outputs, "archive_bucket_name"), said(outputs, "backup_vault_name")
+def held_by(account: Account, deployment: Deployment) -> Held:
+    """Everything that archive and backups hold. Raises Misconfigured or Unavailable.
+
+    By the names that they have: a destroy that was cut off has no outputs any more.
+    """
+    bucket, vault = archive_bucket(deployment, account.check()), deployment.names("record", "backup")
     points = list(_points(account, vault))
     count, size, newest = 0, 0, None
     for one in _versions(account, bucket):
@@ -71,6 +82,11 @@ def held_by(account: Account, outputs: Mapping[str, Any]) -> Held:
         newest = max(newest or one["LastModified"], one["LastModified"])
     until = max((at for point in points if (at := point.get("CalculatedLifecycle", {}).get("DeleteAt"))), default=None)
     return Held(bucket, vault, count, size, newest, len(points), until)
+
+
+def archive_bucket(deployment: Deployment, number: str) -> str:
+    """What the archive's bucket is called in the account *number*."""
+    return f"{deployment.names('archive', 'bucket')}-{number}"
 
 
 def check_leave(deployment: Deployment, held: Held, *, with_archive: bool) -> None:
@@ -112,11 +128,9 @@ def pause_commands(deployment: Deployment) -> Iterator[str]:
         yield f"aws ecs update-service --region {region} --cluster {cluster} --service {service} --desired-count 0"
 
 
-def lifter(account: Account, outputs: Mapping[str, Any], console: Console, code: str) -> Account:
+def lifter(account: Account, deployment: Deployment, console: Console, code: str) -> Account:
     """The account in the name of the role that may lift locks. Raises Misconfigured when it does not let us."""
-    role = said(outputs, "archive_lifter_role_arn")
-    if not role:
-        raise Misconfigured("archive", "the deployment has no role that may lift locks", "deploy it once more, first")
+    role = f"arn:aws:iam::{account.check()}:role/{deployment.names('archive-lifter', 'role')}"
     if not code:
         try:
             return account.lifting(role)
@@ -125,15 +139,45 @@ def lifter(account: Account, outputs: Mapping[str, Any], console: Console, code:
     return account.lifting(role, code, account.factor())
 
 
+@asking("stop who writes the archive")
+def stop_writers(account: Account, deployment: Deployment) -> None:
+    """So that nothing is added while it is emptied; returns when they have ended, or should have."""
+    cluster, service = deployment.names("tasks", "cluster"), deployment.names("work", "service")
+    ecs = account.client("ecs")
+    with contextlib.suppress(ecs.exceptions.ClusterNotFoundException):
+        found = ecs.describe_services(cluster=cluster, services=[service])["services"]
+        if any(one["status"] == "ACTIVE" for one in found):
+            _scale_to_none(account, cluster, service)
+            _until_ended(ecs, cluster, service)
+
+
+def _scale_to_none(account: Account, cluster: str, service: str) -> None:
+    """Scaling must not want any either, or it would start them again."""
+    account.client("application-autoscaling").register_scalable_target(
+        ServiceNamespace="ecs",
+        ScalableDimension="ecs:service:DesiredCount",
+        ResourceId=f"service/{cluster}/{service}",
+        MinCapacity=0,
+        MaxCapacity=0,
+    )
+    account.client("ecs").update_service(cluster=cluster, service=service, desiredCount=0)
+
+
+def _until_ended(ecs: Any, cluster: str, service: str) -> None:
+    until_s = time.monotonic() + STOP_WAIT_S
+    while time.monotonic() < until_s and ecs.list_tasks(cluster=cluster, serviceName=service)["taskArns"]:
+        time.sleep(LOOK_S)
+
+
 def empty_archive(account: Account, lifting: Account, held: Held, console: Console) -> int:
     """Remove all versions of all objects by *lifting*'s right, and the backups by ours. Returns how many versions."""
     with console.bar("archive", held.versions) as step:
         removed = 0
-        for count in _emptied(lifting, held.bucket):
+        for count in _emptied(lifting, held.bucket) if held.versions else ():
             removed += count
             step(count, f"{removed:,} versions removed")
     with console.bar("backups", held.points) as step:
-        for point in _emptied_vault(account, held.vault):
+        for point in _emptied_vault(account, held.vault) if held.points else ():
             step(1, point)
     return removed
 
@@ -142,13 +186,12 @@ def _emptied(lifting: Account, bucket: str) -> Iterator[int]:
     """A page after another: how many versions went."""
     s3 = lifting.client("s3")
     with asking(f"empty {bucket}"):
-        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-            ids = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in _entries(page)]
-            if ids:
-                whole = {"Objects": ids, "Quiet": True}
-                told = s3.delete_objects(Bucket=bucket, Delete=whole, BypassGovernanceRetention=True)
-                _check_removed(bucket, told.get("Errors", []))
-                yield len(ids)
+        while found := _entries(s3.list_object_versions(Bucket=bucket, MaxKeys=PAGE)):  # always the first that are left
+            ids = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
+            whole = {"Objects": ids, "Quiet": True}
+            told = s3.delete_objects(Bucket=bucket, Delete=whole, BypassGovernanceRetention=True)
+            _check_removed(bucket, told.get("Errors", []))
+            yield len(ids)
 
 
 def _check_removed(bucket: str, errors: Sequence[Mapping[str, str]]) -> None:
@@ -160,8 +203,6 @@ def _check_removed(bucket: str, errors: Sequence[Mapping[str, str]]) -> None:
 
 def _emptied_vault(account: Account, vault: str) -> Iterator[str]:
     """Names of the backups that went; returns when AWS, too, says that none is left."""
-    if not vault:
-        return
     backup = account.client("backup")
     with asking(f"empty {vault}"):
         backup.delete_backup_vault_lock_configuration(BackupVaultName=vault)
@@ -176,9 +217,10 @@ def _emptied_vault(account: Account, vault: str) -> Iterator[str]:
 
 
 def _versions(account: Account, bucket: str) -> Iterator[Mapping[str, Any]]:
-    """Every version of every object, markers of deletion included."""
-    if bucket:
-        for page in account.client("s3").get_paginator("list_object_versions").paginate(Bucket=bucket):
+    """Every version of every object, markers of deletion included; none, where there is no such bucket."""
+    s3 = account.client("s3")
+    with contextlib.suppress(s3.exceptions.NoSuchBucket):
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
             yield from _entries(page)
 
 
@@ -187,7 +229,11 @@ def _entries(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _points(account: Account, vault: str) -> Iterator[Mapping[str, Any]]:
-    if vault:
-        pages = account.client("backup").get_paginator("list_recovery_points_by_backup_vault")
-        for page in pages.paginate(BackupVaultName=vault):
+    """Every backup in the vault; none, where there is no such vault."""
+    backup = account.client("backup")
+    try:
+        for page in backup.get_paginator("list_recovery_points_by_backup_vault").paginate(BackupVaultName=vault):
             yield from page["RecoveryPoints"]
+    except ClientError as error:
+        if code_of(error) not in NO_VAULT:
+            raise

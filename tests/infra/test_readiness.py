@@ -1,0 +1,197 @@
+"""What is missing is refused before anything is made: field, value, mend."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from penstock.errors import Misconfigured, Unavailable
+from penstock.infra import readiness
+from penstock.infra.account import Account, image_id, image_of
+from penstock.infra.description import Deployment
+from penstock.infra.readiness import check_account, check_push, check_ready, covers, missing
+from penstock.infra.reading import read_deployment
+from simaws import SimulatedAws
+
+REGION = "eu-west-2"
+DOMAIN = "plant.example.com"
+NOBODYS = f"arn:aws:acm:{REGION}:123456789012:certificate/00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Iterator[SimulatedAws]:
+    pytest.importorskip("moto", reason="moto is not on this machine")
+    with SimulatedAws(region=REGION) as aws:
+        yield aws
+
+
+@pytest.fixture
+def aws(simulated: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> SimulatedAws:
+    for name, value in simulated.environment.items():
+        monkeypatch.setenv(name, value)
+    return simulated
+
+
+def london(**door: str) -> Deployment:
+    """London at a domain of ours. Simulated zones are not called as Amazon's are, so that no pattern is checked."""
+    plain = read_deployment("london", settings=[f"door.domain={DOMAIN}"])
+    return plain.model_copy(update={"door": plain.door.model_copy(update=door)})
+
+
+def check(deployment: Deployment) -> None:
+    check_ready(deployment)
+    check_account(deployment, Account(deployment))
+
+
+def test_a_domain_that_nobody_owns_is_not_deployed() -> None:
+    with pytest.raises(Misconfigured, match=r"tokyo\.penstock\.example"):
+        check_ready(read_deployment("tokyo"))
+    check_ready(read_deployment("tokyo", environment="dev", settings=["door.insecure_http=true"]))
+
+
+def test_a_domain_that_nothing_proves_is_refused() -> None:
+    with pytest.raises(Misconfigured, match=r"nothing proves plant\.example\.com.*door\.zone_id=Z"):
+        check_ready(london())
+
+
+def test_a_certificate_that_is_not_there_is_refused(aws: SimulatedAws) -> None:
+    with pytest.raises(Misconfigured, match=r"door\.certificate_arn: arn:.* is not in this account\. Mend: aws acm"):
+        check(london(certificate_arn=NOBODYS))
+
+
+def test_a_certificate_that_is_not_issued_is_refused(aws: SimulatedAws) -> None:
+    asked = aws.client("acm").request_certificate(DomainName=DOMAIN, ValidationMethod="DNS")["CertificateArn"]
+    with pytest.raises(Misconfigured, match=r"is pending validation\. Mend: prove it"):
+        check(london(certificate_arn=asked))
+
+
+def test_a_certificate_for_others_is_refused_and_one_with_a_star_taken(aws: SimulatedAws) -> None:
+    check(london(certificate_arn=imported(aws, "*.example.com")))
+    with pytest.raises(Misconfigured, match=r"it is for .*example\.org, not for plant\.example\.com"):
+        check(london(certificate_arn=imported(aws, "*.example.org")))
+
+
+def imported(aws: SimulatedAws, name: str) -> str:
+    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject).issuer_name(subject).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(now).not_valid_after(now + dt.timedelta(days=9))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
+    told = aws.client("acm").import_certificate(Certificate=made.public_bytes(pem), PrivateKey=secret)
+    return str(told["CertificateArn"])
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "serves"),
+    [
+        ("plant.example.com", "plant.example.com", True),
+        ("*.example.com", "plant.example.com", True),
+        ("*.example.com", "a.plant.example.com", False),
+        ("*.example.com", "example.com", False),
+        ("ant.example.com", "plant.example.com", False),
+    ],
+)
+def test_a_star_stands_for_one_label(name: str, domain: str, serves: bool) -> None:
+    assert covers(name, domain) is serves
+
+
+def test_a_zone_must_be_there_of_the_domain_and_seen_by_the_world(aws: SimulatedAws) -> None:
+    route53 = aws.client("route53")
+    with pytest.raises(Misconfigured, match=r"there is no zone Z1.* make a zone"):
+        check(london(zone_id="Z1"))
+    ours, other = (
+        route53.create_hosted_zone(Name=name, CallerReference=name)["HostedZone"]["Id"].rpartition("/")[2]
+        for name in ("example.com", "ample.com")
+    )
+    check(london(zone_id=ours))
+    with pytest.raises(Misconfigured, match=rf"is ample\.com, not of plant.*door\.zone_id={ours}  \(example\.com\)"):
+        check(london(zone_id=other))
+
+
+def test_a_state_without_its_bucket_says_how_to_make_it(aws: SimulatedAws) -> None:
+    deployment = london(certificate_arn=imported(aws, DOMAIN))
+    shared = deployment.model_copy(update={"state": "s3://nobodys-bucket/penstock"})
+    with pytest.raises(Misconfigured, match=r"no bucket nobodys-bucket.*create-bucket.*LocationConstraint=eu-west-2"):
+        check(shared)
+    place = {"LocationConstraint": REGION}
+    aws.client("s3").create_bucket(Bucket="nobodys-bucket", CreateBucketConfiguration=place)
+    check(shared)
+
+
+def test_who_is_nobody_there_is_told_so(aws: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    with pytest.raises(Misconfigured, match="no login to AWS is found"):
+        Account(london()).check()
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(Misconfigured, match=r"AWS_PROFILE.*nobody"):
+        Account(london()).check()
+
+
+def test_an_aws_that_does_not_answer_is_told_so(aws: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(Unavailable, match="reaches AWS"):
+        Account(london()).check()
+
+
+def test_an_image_is_looked_for_in_its_repository(aws: SimulatedAws) -> None:
+    deployment, ecr = london(), aws.client("ecr")
+    account, name = Account(deployment), deployment.names("penstock", "images")
+    assert account.repository() == ""
+    assert image_of(deployment, "") == ""
+    ecr.create_repository(repositoryName=name)
+    url = account.repository()
+    image = image_of(deployment, url)
+    assert url.endswith(name)
+    assert not account.has_image(image)
+    digest = pushed(ecr, name, image.rpartition(":")[2])
+    assert account.has_image(image)
+    assert account.has_image(f"{url}@{digest}")
+    assert not account.has_image(f"{url}@sha256:{'0' * 64}")
+
+
+def pushed(ecr: Any, repository: str, tag: str) -> str:
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "layers": []})
+    told = ecr.put_image(repositoryName=repository, imageManifest=manifest, imageTag=tag)
+    return str(told["image"]["imageId"]["imageDigest"])
+
+
+def test_of_somebody_elses_image_nothing_is_known() -> None:
+    deployment = london().model_copy(update={"image": "public.ecr.aws/x/penstock:1"})
+    assert image_of(deployment, "111122223333.dkr.ecr.eu-west-2.amazonaws.com/ours") == ""
+
+
+def test_an_image_has_a_tag_or_a_digest() -> None:
+    assert image_id("host/name:1.2.3") == ("host/name", {"imageTag": "1.2.3"})
+    assert image_id("host/name@sha256:00ff") == ("host/name", {"imageDigest": "sha256:00ff"})
+    assert image_id("host/name:1.2.3@sha256:00ff") == ("host/name", {"imageDigest": "sha256:00ff"})
+
+
+def test_a_missing_image_is_told_with_the_command_that_pushes_it() -> None:
+    said = str(missing("host/name:1.2.3"))
+    assert "src/penstock/infra/image/push host/name 1.2.3\nthen the same command again" in said
+
+
+def test_only_who_has_the_source_can_push(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    check_push(london())
+    with pytest.raises(Misconfigured, match="leave one of the two out"):
+        check_push(london().model_copy(update={"image": "host/name:1"}))
+    monkeypatch.setattr(readiness, "SOURCE", tmp_path)
+    with pytest.raises(Misconfigured, match="without its source"):
+        check_push(london())
