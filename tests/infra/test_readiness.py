@@ -16,7 +16,7 @@ from penstock.errors import Misconfigured, Unavailable
 from penstock.infra import readiness
 from penstock.infra.account import Account, image_id, image_of
 from penstock.infra.description import Deployment
-from penstock.infra.readiness import check_account, check_push, check_ready, covers, missing
+from penstock.infra.readiness import check_account, check_push, check_ready, covers, is_pinned, missing
 from penstock.infra.reading import read_deployment
 from simaws import SimulatedAws
 
@@ -188,10 +188,23 @@ def test_a_missing_image_is_told_with_the_command_that_pushes_it() -> None:
     assert "src/penstock/infra/image/push host/name 1.2.3\nthen the same command again" in said
 
 
-def test_only_who_has_the_source_can_push(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    check_push(london())
+def test_only_who_has_source_and_programs_can_push(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    dev = london().model_copy(update={"environment": "dev"})
+    for name in ("docker", "aws"):
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    check_push(dev)
     with pytest.raises(Misconfigured, match="leave one of the two out"):
-        check_push(london().model_copy(update={"image": "host/name:1"}))
+        check_push(dev.model_copy(update={"image": "host/name:1"}))
+    (tmp_path / "docker").unlink()
+    with pytest.raises(Misconfigured, match="docker is not on this machine"):
+        check_push(dev)
     monkeypatch.setattr(readiness, "SOURCE", tmp_path)
     with pytest.raises(Misconfigured, match="without its source"):
-        check_push(london())
+        check_push(dev)
+
+
+def test_production_wants_everything_pinned() -> None:
+    assert is_pinned(f"# x\nPYTHON=3@sha256:{'a' * 64}\nRDS_CA_SHA256={'b' * 64}\n")
+    assert not is_pinned(f"PYTHON=3\nRDS_CA_SHA256={'b' * 64}\n")
+    assert not is_pinned(f"PYTHON=3@sha256:{'a' * 64}\nRDS_CA_SHA256=\n")

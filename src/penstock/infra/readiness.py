@@ -1,5 +1,6 @@
 """What must be so before anything is made: a name that is proven, a place for the state, an image to start."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -150,6 +151,18 @@ def check_push(deployment: Deployment) -> None:
     if not (SOURCE / "Dockerfile").exists():
         mend = "run it from a checkout of the source, where Dockerfile is"
         raise Misconfigured("--push", "Penstock is installed here without its source", mend)
+    for program in ("docker", "aws"):
+        if shutil.which(program) is None:
+            raise Misconfigured("--push", f"{program} is not on this machine", "install it, and have it on PATH")
+    if deployment.environment == "prod" and not is_pinned((SCRIPT.parent / "pins").read_text()):
+        mend = "src/penstock/infra/image/push --pin, read what it wrote, commit it"
+        raise Misconfigured("--push", "what production's image is built on is not pinned", mend)
+
+
+def is_pinned(pins: str) -> bool:
+    """Whether everything that the image is built on is recorded by its bytes."""
+    told = dict(line.split("=", 1) for line in pins.splitlines() if "=" in line and not line.startswith("#"))
+    return "@sha256:" in told.get("PYTHON", "") and bool(told.get("RDS_CA_SHA256"))
 
 
 def missing(image: str) -> Misconfigured:
