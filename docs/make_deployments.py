@@ -34,10 +34,12 @@ ROOMS = {
 ABOUT = {
     "tokyo": "REST ingestion in Japan: a public load balancer, and API Gateway beside it for metered writers.",
     "london": "A European manufacturer's pipeline. London is not in the EU: its data stays in the UK; "
-    "[frankfurt](frankfurt.md) is its twin inside the EU.",
-    "montreal": "API first and small: nothing of ours faces the internet but API Gateway; stream and database are "
-    "sized by use. It opens `POST /sensor-data` and `GET /v1/…` only: the page of alarms and trends is not reachable "
-    "from outside, and keys are made by a task ([how](../deploy.md#deploy)).",
+    "[frankfurt](frankfurt.md) is its twin inside the EU. Endpoints lead to all that its tasks speak to, so there is "
+    "no NAT gateway and no way out.",
+    "montreal": "API first and small: nothing of ours faces the internet but API Gateway; the database is sized by "
+    "use. It opens `POST /sensor-data` and all of `/v1/…`, so alarms are acknowledged and keys are made through it. "
+    "It hands on whole answers only: `/v1/live` does not stream through it, and the page is not reachable from "
+    "outside. One task of each role is the least; `--set ingest.tasks_min=2` for two.",
     "virginia": "Sized for 100,000 readings a second, critical ones stored within half a second, kept for seven years; "
     "doors change versions blue/green. Nothing of this was measured on AWS, and X-Ray shows API Gateway and Lambda "
     "only: Penstock emits no spans yet.",

@@ -238,6 +238,10 @@ class Settings(BaseSettings):
     )
 
     data: Path = Field(default=Path("penstock-data"), description="The data directory.")
+    residency: Literal["", "EU", "UK", "CA", "JP", "US"] = Field(
+        default="",
+        description="Where readings must stay; AWS regions elsewhere are refused at the start. Empty: anywhere.",
+    )
     ingest: IngestSettings = IngestSettings()
     door: DoorSettings = DoorSettings()
     stream: StreamSettings = StreamSettings()

@@ -50,14 +50,14 @@ def test_what_the_plan_says_holds(peak: float, profile: str) -> None:
 @pytest.mark.parametrize(
     ("given", "field", "needed"),
     [
-        (Given(shards=2), "shards", 3),
+        (Given(shards=4), "shards", 5),
         (Given(critical_shards=2), "critical_shards", 3),
         (Given(ingest_tasks=3), "ingest_tasks", 4),
         (Given(work_tasks=1), "work_tasks", 2),
         (Given(serve_tasks=1), "serve_tasks", 2),
         (Given(tasks=3), "tasks", 4),
         (Given(acus=1.5), "acus", 2.0),
-        (Given(redis_node="cache.t4g.micro"), "redis_node", "cache.t4g.small"),
+        (Given(redis_node="cache.t4g.small"), "redis_node", "cache.r7g.large"),
         (Given(retention_days=35), "retention_days", 2_557),
     ],
 )
@@ -84,7 +84,7 @@ def test_a_latency_that_polling_breaks_is_mended_by_fan_out() -> None:
     (short,) = check(demand, Given(fan_out=False), VIRGINIA)
     assert (short.field, short.value, short.mend) == ("latency_ms", "250", "set stream.fan_out")
     assert check(demand, Given(fan_out=True), VIRGINIA) == []
-    assert check(demand, Given(), VIRGINIA) == [], "the plan takes fan-out by itself"
+    assert check(demand, Given(), LONDON) == [], "the plan takes fan-out by itself"
     (never,) = check(Demand(peak=100_000, latency_ms=100), Given(), VIRGINIA)
     assert "202 ms is the least" in never.mend
 
@@ -103,9 +103,9 @@ def test_the_command_prints_every_part_and_warns_of_unverified_prices() -> None:
     result = plan("--peak", "100000", "--profile", "virginia")
     assert result.exit_code == 0, result.output
     for part in (
-        "3 shards",
+        "5 shards",
         "2 ACUs x 2",
-        "1,473.71",
+        "2,311.31",
         "4.33",
         "sum, of 500 allowed",
         "naive",
@@ -113,27 +113,39 @@ def test_the_command_prints_every_part_and_warns_of_unverified_prices() -> None:
     ):
         assert part in result.output
     warning = result.output.partition("unverified: ")[2]
-    assert "redis_t4g_small" in warning
+    assert "backup_aurora_gb" in warning
     assert "kinesis_shard" not in warning
 
 
 def test_the_command_speaks_json() -> None:
     result = plan("--peak", "100000", "--profile", "virginia", "--json")
     found = json.loads(result.output)
-    assert found["shards"] == {"main": 3, "critical": 3}
+    assert found["shards"] == {"main": 5, "critical": 3}
     assert found["archive_tb"]["7"] == pytest.approx(4.334, abs=0.001)
     assert found["bill"]["usd"] == pytest.approx(sum(line["usd"] for line in found["bill"]["lines"]))
-    assert {price["key"] for price in found["unverified"]} >= {"redis_t4g_small"}
+    assert {price["key"] for price in found["unverified"]} >= {"backup_aurora_gb"}
     assert len(found["movers"]) == 3
 
 
 def test_the_command_exits_1_where_what_is_given_does_not_hold() -> None:
     result = plan("--peak", "100000", "--profile", "virginia", "--shards", "2")
     assert result.exit_code == 1
-    assert "does not hold: shards = 2 shards, needed: 3. Mend:" in result.output
+    assert "does not hold: shards = 2 shards, needed: 5. Mend:" in result.output
     short = json.loads(plan("--peak", "100000", "--tasks", "3", "--json").output)["shortfalls"]
     assert [(one["field"], one["value"], one["needed"]) for one in short] == [("tasks", 3, 4)]
 
 
 def test_a_profile_nobody_knows_is_refused() -> None:
     assert isinstance(plan("--peak", "1", "--profile", "paris").exception, Misconfigured)
+
+
+@pytest.mark.parametrize("words", [("--acus", "nan"), ("--retention-days", "inf")])
+def test_what_is_no_number_is_refused_by_name(words: tuple[str, str]) -> None:
+    refused = plan("--peak", "1000", *words).exception
+    assert isinstance(refused, Misconfigured)
+    assert f"given.{words[0].strip('-').replace('-', '_')}" in str(refused)
+
+
+@pytest.mark.parametrize("peak", ["0", "-1", "1e9", "nan", "inf"])
+def test_a_peak_that_cannot_be_meant_is_refused(peak: str) -> None:
+    assert "demand.peak" in str(plan(f"--peak={peak}", "--profile", "virginia").exception)

@@ -62,7 +62,7 @@ def test_the_naive_design_costs_what_was_found_before() -> None:
     assert lines["kinesis_shard"][0] == 130 * 730  # 1.3 x 100 thousand records/s
     assert lines["aurora_io"][0] == pytest.approx(78_840)  # one a commit
     assert lines["log_gb"][0] == pytest.approx(78_840e6 * 200 / 1e9, rel=0.01)
-    assert plan.naive.bill.usd > 100 * plan.ours.bill.usd
+    assert plan.naive.bill.usd > 75 * plan.ours.bill.usd
 
 
 @settings(max_examples=30, deadline=None)
@@ -118,7 +118,7 @@ def test_what_moves_the_bill_is_found_by_trying_every_choice() -> None:
         design = replace(ours.design, **CHOICES[mover.choice])
         assert costed(demand, design, PRICES).bill.usd - ours.bill.usd == pytest.approx(mover.usd)
     assert [abs(mover.usd) for mover in movers] == sorted((abs(mover.usd) for mover in movers), reverse=True)
-    assert "polling" not in {mover.choice for mover in movers}, "it polls already"
+    assert "enhanced fan-out" not in {mover.choice for mover in movers}, "it has that already"
 
 
 def test_a_price_moves_its_own_line_and_no_other() -> None:
@@ -132,11 +132,12 @@ def test_a_price_moves_its_own_line_and_no_other() -> None:
 
 
 def test_fan_out_is_taken_only_where_polling_is_too_slow() -> None:
-    design = PROFILES["virginia"]
+    design = replace(PROFILES["virginia"], fan_out=False)
     assert not fast_enough(Demand(peak=100_000), design).fan_out
     pushed = fast_enough(Demand(peak=100_000, latency_ms=250), design)
     assert pushed.fan_out
-    assert costed(Demand(peak=100_000), pushed, PRICES).bill.usd > dollars(Demand(peak=100_000), "virginia")
+    polled, pushed = (costed(Demand(peak=100_000), one, PRICES).bill.usd for one in (design, pushed))
+    assert pushed > polled
     assert not fast_enough(Demand(peak=100_000, latency_ms=50), design).fan_out, "it would not help"
 
 
@@ -159,7 +160,7 @@ def test_advice_is_computed_and_given_only_where_it_saves() -> None:
     assert f"montreal's design in eu-west-2: ${there:,.0f}" in small
     assert plan_for(Demand(peak=100_000), PRICES).advice == ()
     (batch,) = plan_for(Demand(peak=100_000, alone=1.0), PRICES).advice
-    assert batch == "if every sender put 500 readings into a request: $1,474 a month"
+    assert batch == "if every sender put 500 readings into a request: $2,311 a month"
 
 
 def test_a_longer_retention_grows_the_archive_year_by_year() -> None:

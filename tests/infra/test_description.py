@@ -4,14 +4,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from penstock.errors import Misconfigured
-from penstock.infra.checks import regions, shards_needed
+from penstock.infra.checks import shards_needed
 from penstock.infra.description import Deployment
 from penstock.infra.reading import ENVIRONMENTS, PROFILES, describe, field_names, read_deployment
+from penstock.residency import regions
 
 
 def refused(profile: str, *settings: str, environment: str = "prod") -> str:
@@ -65,14 +66,30 @@ def test_virginia_holds_its_peak() -> None:
         ("door.insecure_http=true", "door.insecure_http", "True", "ephemeral", "door.certificate_arn"),
         ("image=penstock:latest", "image", "penstock:latest", "stays what it is", "digest"),
         ("network.cidr=192.168.0.0/16", "network.public_cidrs", "10.0.0.0/24", "within 192.168", "widen network.cidr"),
-        ("work.tasks_max=50", "work.tasks_max", "50", "shards (11)", "--set work.tasks_max=11"),
-        ("database.acu_max=1", "database.acu_max", "1", "database.acu_min", "--set database.acu_max=8"),
+        ("work.tasks_max=50", "work.tasks_max", "50", "shards (8)", "--set work.tasks_max=8"),
+        ("database.acu_max=1", "database.acu_max", "1", "database.acu_min", "--set database.acu_max=2"),
         ("stream.critical_shards=2", "stream.critical_shards", "2", "3 shards or more", "larger batches"),
         ("cache.node=cache.t4g.micro", "cache.node", "cache.t4g.micro", "or more for 100,000", "or larger"),
         ("watch.latency_ms=60", "watch.latency_ms", "60", "ms or more for", "can be promised"),
         ("stream.shard=6", "stream.shard", "6", "no such field", "did you mean stream.shards?"),
         ("archive.days=soon", "archive.days", "soon", "1 to 36500", "--set archive.days=365"),
         ("fast=perhaps", "fast", "perhaps", "true or false", "--set fast=false"),
+        ("stream.peak_readings_per_s=true", "stream.peak_readings_per_s", "True", "1 to 5000000", "=1000"),
+        ("stream.peak_readings_per_s=nan", "stream.peak_readings_per_s", "nan", "1 to 5000000", "=1000"),
+        ("stream.peak_readings_per_s=1000000", "stream.peak_readings_per_s", "1000000", "no number of serve", "share"),
+        (
+            "network.endpoints=s3",
+            "network.endpoints",
+            "s3",
+            "each one of s3, secretsmanager",
+            "--set network.endpoints=",
+        ),
+        ('zones=["a"]', "zones", "['a']", "a list of 2 to 3", '--set zones=\'["a", "b"]\''),
+        ('network.private_cidrs=["ten"]', "network.private_cidrs.0", "ten", "IPv4", "--set network.private_cidrs='["),
+        ("door.domain=Ü", "door.domain", "Ü", "must match", '--set door.domain="penstock.example.com"'),
+        ("network.nat=none", "network.nat", "none", "no endpoint for ecr.public", "--set network.nat=one"),
+        ('api.doors=["read", "all"]', "api.doors", "read, all", "`all` without `read`", "--set 'api.doors="),
+        ("archive.backups_a_year=2", "archive.backups_a_year", "2", "one of 1, 4, 12, 52", "--set archive.backups"),
         ("state=gs://bucket", "state", "gs://bucket", "s3://", '--set state="local"'),
     ],
 )
@@ -87,6 +104,16 @@ def test_tasks_that_cannot_carry_the_peak_are_refused() -> None:
     said = refused("virginia", "ingest.tasks_min=1", "ingest.tasks_max=2")
     assert "2.35 virtual CPUs are needed" in said
     assert "--set ingest.tasks_max=3" in said
+
+
+def test_a_disk_that_cannot_hold_the_retention_is_refused() -> None:
+    said = refused("london", "database.storage_max_gb=100")
+    assert "database.storage_max_gb = 100: 316 GB or more" in said
+    assert "kept 2,557 days" in said
+
+
+def test_what_the_gateways_clients_send_sizes_the_tasks() -> None:
+    assert "ingest.tasks_max = 6: 3.66 virtual CPUs" in refused("tokyo", "api.requests_per_minute=600000")
 
 
 def test_everything_wrong_is_told_at_once() -> None:
@@ -162,6 +189,7 @@ def test_every_region_has_two_zones_and_a_law() -> None:
     assert regions()["eu-west-2"].residency == "UK"
 
 
+@settings(deadline=None)  # the schema is made by whichever comes first
 @given(
     shards=st.integers(-5, 80),
     peak=st.integers(-5, 6_000_000),
@@ -185,6 +213,7 @@ def test_a_description_that_is_taken_can_hold_its_peak(shards: int, peak: int, w
     assert on_demand or taken.stream.shards * 1_000_000 >= peak * wire
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([*field_names(Deployment), "door", "zones.0", "nothing", "stream.nothing"]),

@@ -88,6 +88,15 @@ def compliance(stack: Stack) -> None:
     only(stack, "aws_s3_bucket_object_lock_configuration")["rule"]["default_retention"]["mode"] = "COMPLIANCE"
 
 
+def short_lock(stack: Stack) -> None:
+    only(stack, "aws_s3_bucket_object_lock_configuration")["rule"]["default_retention"]["days"] = 30
+
+
+def short_life(stack: Stack) -> None:
+    life = only(stack, "aws_s3_bucket_lifecycle_configuration", "archive_archive_life")
+    life["rule"][0]["expiration"] = [{"days": 365}]
+
+
 def tagless(stack: Stack) -> None:
     del stack["provider"]["aws"][0]["default_tags"][0]["tags"]["Environment"]
 
@@ -157,6 +166,8 @@ PLANTED: list[tuple[str, str, Plant]] = [
     ("D3", "database in Backups", drop("aws_backup_selection")),
     ("D4", "force_destroy", put("aws_s3_bucket", "archive_archive", force_destroy=True)),
     ("D4", "archive.retention", compliance),
+    ("D4", "archive.retention", short_lock),
+    ("D4", "expire objects", short_life),
     ("D4", "ephemeral", put("aws_backup_vault", "backups_vault", force_destroy=True)),
     ("D5", "--set stream.shards=", put("aws_kinesis_stream", "stream_bulk", shard_count=2)),
     (

@@ -138,6 +138,31 @@ def test_a_throw_away_has_one_of_each_and_no_certificate(made: dict[str, Synthes
     assert all(str(one.get("name")).endswith("dev-x1") for one in template.every("aws_ecs_service"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", ["dev", "stage"])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_keeps_the_rules_in_every_environment(profile: str, environment: str) -> None:
+    deployment = read_deployment(profile, environment=environment)
+    locks = {"dev": set(), "stage": {("GOVERNANCE", 35)}}
+    template = Template(synthesise(deployment).template)
+    found = list(template.every("aws_s3_bucket_object_lock_configuration"))
+    rules = [one.get("rule", "default_retention") for one in found]
+    assert {(rule["mode"], rule["days"]) for rule in rules} == locks[environment]
+
+
+def test_state_may_lie_in_a_bucket_encrypted_and_with_a_lock_file() -> None:
+    deployment = read_deployment("london", settings=["state=s3://states/penstock"])
+    assert synthesise(deployment).template["terraform"]["backend"] == {
+        "s3": {
+            "bucket": "states",
+            "key": "penstock/london-prod-main.tfstate",
+            "region": "eu-west-2",
+            "encrypt": True,
+            "use_lockfile": True,
+        }
+    }
+
+
 def test_two_deployments_beside_each_other_share_no_name(made: dict[str, Synthesised]) -> None:
     one, other = (_names(made[name].template) for name in ("tokyo", "throw-away"))
     assert len(one) > 60

@@ -87,15 +87,19 @@ def door(demand: Demand, design: Design, sizes: Sizes) -> Iterator[Item]:
     """A capacity unit of a balancer is 1 GB an hour; its other measures are smaller here."""
     sent = m.ZSTD_BYTES if design.compressed else m.JSON_BYTES
     gb_an_hour = demand.average_per_s * (1 - demand.foreign) * sent * 3_600 / m.GB
-    yield f"{design.balancer}_hour", H
-    yield f"{design.balancer}_lcu", H * max(1.0, gb_an_hour)
+    yield "alb_hour", H
+    yield "alb_lcu", H * max(1.0, gb_an_hour)
+    if design.gateway != "none":
+        yield "nlb_hour", H
+        yield "nlb_lcu", H * max(1.0, gb_an_hour if design.gateway == "all" else 0.0)
     written, read = (per_s * m.MONTH_S / MILLION for per_s in (sizes.requests_per_s, queries_per_s(demand)))
     through = {"all": written + read, "readers": read, "none": 0.0}[design.gateway]
     yield from _gateway(through)
     if design.waf_rules:
-        yield "waf_acl", 1
-        yield "waf_rule", design.waf_rules
-        yield "waf_requests", through or written + read
+        walls = design.public + (design.gateway != "none")
+        yield "waf_acl", walls
+        yield "waf_rule", walls * design.waf_rules
+        yield "waf_requests", through + (written + read if design.public else 0.0)
 
 
 def _gateway(millions: float) -> Iterator[Item]:

@@ -1,5 +1,6 @@
 """Redis: newest readings and windows of every tag, and the node that holds them."""
 
+from itertools import dropwhile
 from typing import Final, NamedTuple
 
 from penstock.capacity import measured as m
@@ -37,9 +38,11 @@ class Cache(NamedTuple):
     """The smallest that holds it, or the largest there is."""
 
 
-def cache_for(demand: Demand) -> Cache:
+def cache_for(demand: Demand, least: str) -> Cache:
+    """*least*: the smallest node that is taken."""
     gib = memory_gib(demand)
-    fitting = (node for node in NODES if node.gib * m.REDIS_USABLE >= gib)
+    taken = dropwhile(lambda node: node.name != least, NODES)
+    fitting = (node for node in taken if node.gib * m.REDIS_USABLE >= gib)
     return Cache(gib, next(fitting, NODES[-1]))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, isfinite
 from typing import NamedTuple
 
 from penstock.capacity import measured as m
@@ -14,6 +14,7 @@ from penstock.capacity.latency import latency_for
 from penstock.capacity.plan import fast_enough
 from penstock.capacity.sizes import Sizes, sizes_for
 from penstock.capacity.streams import requests_per_s
+from penstock.errors import Misconfigured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,12 @@ class Given:
     """Of critical readings."""
     fan_out: bool | None = None
     """Whether workers are pushed to or poll; checked against the latency budget."""
+
+    def __post_init__(self) -> None:
+        for name in ("acus", "retention_days"):
+            value = getattr(self, name)
+            if value is not None and not isfinite(value):
+                raise Misconfigured(f"given.{name}", f"{value} is no number", "give what you have settled on")
 
 
 class Shortfall(NamedTuple):

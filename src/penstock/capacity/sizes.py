@@ -51,7 +51,7 @@ def sizes_for(demand: Demand, design: Design) -> Sizes:
         tasks=tasks,
         streams=streams,
         database=database_for(demand, design, sum(of.peak for of in tasks), shards),
-        cache=cache_for(demand),
+        cache=cache_for(demand, design.redis_min),
         archive=archive_for(demand, design),
         latency=latency_for(demand, design),
         requests_per_s=requests_per_s(demand, design, average),

@@ -14,6 +14,7 @@ from penstock.cli.loop import run_loop
 from penstock.cli.options import Data, Json, given
 from penstock.cli.show import instance
 from penstock.datadir import Instance
+from penstock.residency import check_residency
 from penstock.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def start(wanted: dict[str, Any], **options: Any) -> None:
     """Read the settings and run until told to stop."""
     from penstock.up import Options, run_up
 
-    run_loop(run_up(read_settings(**wanted), Options(**options)))
+    run_loop(run_up(_settings(**wanted), Options(**options)))
 
 
 def ingest(  # noqa: PLR0913, PLR0917  # one option each
@@ -83,7 +84,14 @@ def _run_half(half: str, **options: Any) -> None:
     from penstock.compose.front import Half
     from penstock.compose.roles import run_half
 
-    run_loop(run_half(read_settings(**_wanted(**options)), Half[half]))
+    run_loop(run_half(_settings(**_wanted(**options)), Half[half]))
+
+
+def _settings(**wanted: Any) -> Settings:
+    """As they are wanted, and in the place that they must stay in."""
+    settings = read_settings(**wanted)
+    check_residency(settings)
+    return settings
 
 
 def _wanted(
@@ -110,7 +118,7 @@ def work(
         run_loop(run_worker(settings, store_url=told["store_url"], parent=told["parent"]))
     else:
         wanted = given(data=data, store_url=store, stream_url=stream, work_port=port)
-        run_loop(run_worker(read_settings(**wanted)))
+        run_loop(run_worker(_settings(**wanted)))
 
 
 def simulate(  # noqa: PLR0913, PLR0917  # one option each

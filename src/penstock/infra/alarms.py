@@ -1,16 +1,33 @@
 """Which figures of which component somebody is told of, and why."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from penstock.capacity.database import ACU_GIB, CLASSES
+from penstock.infra.api import STAGE, Api
 from penstock.infra.cache import Cache
+from penstock.infra.description import DatabasePart
 from penstock.infra.door import Door
 from penstock.infra.store import Store
-from penstock.infra.stream import Stream
+from penstock.infra.stream import NAMESPACE as KINESIS
+from penstock.infra.stream import Metric, Stream
 from penstock.infra.tasks import Cluster, Service
+from penstock.infra.telemetry import NAMESPACE as OURS
 from penstock.infra.telemetry import Alarm
+from penstock.infra.wall import Wall
 
 GIB: Final = 2**30
+DAY_S: Final = 86_400
+CERTIFICATE_DAYS: Final = 30
+"""ACM renews 60 days before the end; half of that has passed then."""
+BLOCKED: Final = 1_000
+"""Requests a minute that WAF stops: more than strangers' usual knocking."""
+CONNECTION_BYTES: Final = 9_531_392
+"""PostgreSQL at RDS allows a connection for so much of its memory, unless it is told otherwise."""
+CONNECTIONS_MAX: Final = 5_000
+CONNECTIONS_FILL: Final = 0.8
+UNKNOWN_GIB: Final = 4
+"""Of a class that the planner does not know: as little as any of them has."""
 ECS: Final = "AWS/ECS"
 
 
@@ -20,17 +37,56 @@ def door_alarms(door: Door) -> list[Alarm]:
     return [
         _door("door-errors", "HTTPCode_Target_5XX_Count", of_door, 5, "Doors answer 5xx: see their logs"),
         _door("door-refused", "HTTPCode_ELB_5XX_Count", of_door, 5, "No door is there to answer: see its tasks"),
-    ] + [_unhealthy(role, of_door, targets[0]) for role, targets in door.targets.items()]
+        *(
+            _unhealthy(role if len(targets) == 1 else f"{role}-{colour}", role, of_door, target)
+            for role, targets in door.targets.items()
+            for colour, target in zip(door.colours, targets, strict=True)
+        ),
+        *([_expiring(door.certificate)] if door.certificate else []),
+        *(wall_alarms(door.wall, "door") if door.wall else []),
+    ]
 
 
 def _door(name: str, metric: str, dimensions: dict[str, str], above: float, why: str) -> Alarm:
     return Alarm(name, "AWS/ApplicationELB", metric, dimensions, above=above, statistic="Sum", minutes=2, why=why)
 
 
-def _unhealthy(role: str, of_door: dict[str, str], target: Any) -> Alarm:
+def _expiring(certificate: str) -> Alarm:
+    return Alarm(
+        "certificate-expires",
+        "AWS/CertificateManager",
+        "DaysToExpiry",
+        {"CertificateArn": certificate},
+        below=CERTIFICATE_DAYS,
+        statistic="Minimum",
+        minutes=1,
+        period_s=DAY_S,
+        why="The door's certificate was not renewed: see that its domain still proves itself in ACM",
+    )
+
+
+def wall_alarms(wall: Wall, name: str) -> list[Alarm]:
+    """Somebody knocks hard, or our own senders are taken for somebody else."""
+    dimensions = {"WebACL": wall.acl.name, "Region": wall.deployment.region, "Rule": "ALL"}
+    return [
+        Alarm(
+            f"{name}-wall",
+            "AWS/WAFV2",
+            "BlockedRequests",
+            dimensions,
+            above=BLOCKED,
+            statistic="Sum",
+            minutes=5,
+            why="WAF stops many requests: see its log, whether they are senders of ours",
+        )
+    ]
+
+
+def _unhealthy(name: str, role: str, of_door: dict[str, str], target: Any) -> Alarm:
+    """Of each colour: which of them is live, releases say."""
     dimensions = of_door | {"TargetGroup": target.arn_suffix}
     return Alarm(
-        f"{role}-unhealthy",
+        f"{name}-unhealthy",
         "AWS/ApplicationELB",
         "UnHealthyHostCount",
         dimensions,
@@ -43,20 +99,26 @@ def stream_alarms(stream: Stream, latency_ms: int) -> list[Alarm]:
     """Late, too full, or about to lose what waits."""
     return [
         alarm
-        for lane, one in zip(("bulk", "critical"), stream.every, strict=False)
-        for alarm in _lane(lane, {"StreamName": one.name}, latency_ms, stream.deployment.stream.retention_h)
+        for lane, one in stream.lanes
+        for alarm in _lane(lane, one.name, stream.age(one), latency_ms, stream.deployment.stream.retention_h)
     ]
 
 
-def _lane(lane: str, of_stream: dict[str, str], latency_ms: int, retention_h: int) -> Iterable[Alarm]:
-    age = "GetRecords.IteratorAgeMilliseconds"
+def _lane(lane: str, name: str, age: Metric, latency_ms: int, retention_h: int) -> Iterable[Alarm]:
+    of_stream = {"StreamName": name}
     lost_ms = retention_h * 3_600_000 // 2
     limit_ms = latency_ms if lane == "critical" else 60_000
     return (
+        _kinesis(f"{lane}-late", *age, limit_ms, f"Workers are behind the {lane} lane: add workers or shards"),
+        _kinesis(f"{lane}-loss", *age, lost_ms, f"Half of the {lane} lane's retention is gone: act now"),
         _kinesis(
-            f"{lane}-late", age, of_stream, limit_ms, f"Workers are behind the {lane} lane: add workers or shards"
+            f"{lane}-crowded",
+            "ReadProvisionedThroughputExceeded",
+            of_stream,
+            100,
+            f"Somebody else reads the {lane} lane, too: use fan-out",
+            statistic="Sum",
         ),
-        _kinesis(f"{lane}-loss", age, of_stream, lost_ms, f"Half of the {lane} lane's retention is gone: act now"),
         _kinesis(
             f"{lane}-full",
             "WriteProvisionedThroughputExceeded",
@@ -69,13 +131,13 @@ def _lane(lane: str, of_stream: dict[str, str], latency_ms: int, retention_h: in
 
 
 def _kinesis(  # noqa: PLR0913, PLR0917
-    name: str, metric: str, of_stream: dict[str, str], above: float, why: str, statistic: str = "Maximum"
+    name: str, metric: str, of_stream: Mapping[str, str], above: float, why: str, statistic: str = "Maximum"
 ) -> Alarm:
-    return Alarm(name, "AWS/Kinesis", metric, of_stream, above=above, statistic=statistic, why=why)
+    return Alarm(name, KINESIS, metric, of_stream, above=above, statistic=statistic, why=why)
 
 
-def service_alarms(cluster: Cluster, service: Service) -> list[Alarm]:
-    """Too few tasks, or too busy ones."""
+def service_alarms(cluster: Cluster, service: Service, errors: str) -> list[Alarm]:
+    """Too few tasks, or too busy ones, or such as report *errors*, which is a metric of ours."""
     role = service.role.name
     of_service = {"ClusterName": cluster.cluster.name, "ServiceName": service.service.name}
     return [
@@ -94,6 +156,16 @@ def service_alarms(cluster: Cluster, service: Service) -> list[Alarm]:
             f"{role}-cpu", ECS, "CPUUtilization", of_service, above=85, minutes=10, why=f"{role} is busy at its most"
         ),
         Alarm(f"{role}-memory", ECS, "MemoryUtilization", of_service, above=85, why=f"{role} runs out of memory"),
+        Alarm(
+            f"{role}-errors",
+            OURS,
+            errors,
+            {},
+            above=0,
+            statistic="Sum",
+            minutes=1,
+            why=f"{role} logs errors: the archive, a shard or a request; its log says which, and the mend",
+        ),
     ]
 
 
@@ -114,6 +186,15 @@ def _node(cache: Cache, node: int) -> list[Alarm]:
             why="Redis fills up: choose a larger node",
         ),
         Alarm(f"redis-{node}-cpu", "AWS/ElastiCache", "EngineCPUUtilization", of_node, above=80, why="Redis is busy"),
+        Alarm(
+            f"redis-{node}-evictions",
+            "AWS/ElastiCache",
+            "Evictions",
+            of_node,
+            above=0,
+            statistic="Sum",
+            why="Redis forgets what is still wanted: choose a larger node",
+        ),
     ]
 
 
@@ -149,10 +230,17 @@ def store_alarms(store: Store) -> list[Alarm]:
             "AWS/RDS",
             "DatabaseConnections",
             of_database,
-            above=400,
+            above=int(CONNECTIONS_FILL * connections_of(store.deployment.database)),
             why="Too many connections: lower store.connections_max",
         ),
     ]
+
+
+def connections_of(part: DatabasePart) -> int:
+    """How many the database takes when it is at its largest, by its memory."""
+    known = {one.name: one.gib for one in CLASSES}
+    gib = part.acu_max * ACU_GIB if part.engine == "aurora" else known.get(part.instance, UNKNOWN_GIB)
+    return min(int(gib * GIB / CONNECTION_BYTES), CONNECTIONS_MAX)
 
 
 def rotation_alarms(function_name: str, queue_name: str) -> list[Alarm]:
@@ -181,10 +269,20 @@ def rotation_alarms(function_name: str, queue_name: str) -> list[Alarm]:
     ]
 
 
-def api_alarms(api_name: str, stage: str) -> list[Alarm]:
-    """Of the gateway."""
-    of_stage = {"ApiName": api_name, "Stage": stage}
+def api_alarms(api: Api) -> list[Alarm]:
+    """Of the gateway, and of its private way to the door."""
+    of_stage = {"ApiName": api.api.name, "Stage": STAGE}
+    of_link = {"LoadBalancer": api.balancer.arn_suffix, "TargetGroup": api.targets.arn_suffix}
     return [
+        *wall_alarms(api.wall, "api"),
+        Alarm(
+            "link-unhealthy",
+            "AWS/NetworkELB",
+            "UnHealthyHostCount",
+            of_link,
+            above=0,
+            why="The gateway does not reach the door: see the door's listener and certificate",
+        ),
         Alarm("api-errors", "AWS/ApiGateway", "5XXError", of_stage, above=5, statistic="Sum", why="The gateway fails"),
         Alarm("api-slow", "AWS/ApiGateway", "Latency", of_stage, above=5_000, statistic="Average", why="It is slow"),
     ]

@@ -44,6 +44,7 @@ class Route(NamedTuple):
 ROUTES: Final = {
     "write": Route("write", ("sensor-data",), "POST", "/v1/readings"),
     "read": Route("read", ("v1", "{proxy+}"), "GET", "/v1/{proxy}", ("proxy",)),
+    "all": Route("all", ("v1", "{proxy+}"), "ANY", "/v1/{proxy}", ("proxy",)),
 }
 
 
@@ -78,7 +79,7 @@ class Api(Station):
         made = [self._route(ROUTES[name]) for name in deployment.api.doors]
         self.stage = self._stage(made, logs)
         self.plan = self._plan()
-        Wall(self, deployment, self.stage.arn, logs, "api-wall")
+        self.wall = Wall(self, deployment, self.stage.arn, logs, "api-wall")
 
     @property
     def url(self) -> str:
@@ -88,7 +89,7 @@ class Api(Station):
 
     def _private_way(self, network: Network, buckets: Buckets) -> Any:
         """API Gateway -> private link -> network balancer -> the door; none of it leaves AWS."""
-        balancer = aws.lb(
+        self.balancer = aws.lb(
             self,
             "link-balancer",
             name=self.names("link", "nlb"),
@@ -103,7 +104,7 @@ class Api(Station):
             tags=self.called("link", "nlb"),
             depends_on=[buckets.logs_policy],
         )
-        targets = aws.lb_target_group(
+        self.targets = aws.lb_target_group(
             self,
             "link-targets",
             name=self.names("link", "target"),
@@ -117,7 +118,7 @@ class Api(Station):
         aws.lb_target_group_attachment(
             self,
             "link-door",
-            target_group_arn=targets.arn,
+            target_group_arn=self.targets.arn,
             target_id=self._door.balancer.arn,
             port=self._door.port,
             depends_on=[self._door.listener],
@@ -125,10 +126,10 @@ class Api(Station):
         aws.lb_listener(
             self,
             "link-listener",
-            load_balancer_arn=balancer.arn,
+            load_balancer_arn=self.balancer.arn,
             port=self._door.port,
             protocol="TCP",
-            default_action=[{"type": "forward", "target_group_arn": targets.arn}],
+            default_action=[{"type": "forward", "target_group_arn": self.targets.arn}],
             tags=self.called("link", "listener"),
         )
         network.allow("link", "door", self._door.port)
@@ -136,7 +137,7 @@ class Api(Station):
             self,
             "link",
             name=self.names("plant", "link"),
-            target_arns=[balancer.arn],
+            target_arns=[self.balancer.arn],
             tags=self.called("plant", "link"),
         )
 
@@ -186,6 +187,7 @@ class Api(Station):
             depends_on=made,
             lifecycle={"create_before_destroy": True},
         )
+        trouble = logs.exported(f"API-Gateway-Execution-Logs_{self.api.id}/{STAGE}", "api-execution")
         stage = aws.api_gateway_stage(
             self,
             "stage",
@@ -195,6 +197,7 @@ class Api(Station):
             xray_tracing_enabled=True,
             access_log_settings={"destination_arn": logs.group("api").arn, "format": json.dumps(ACCESS)},
             tags=self.called("plant", "stage"),
+            depends_on=[trouble],
         )
         aws.api_gateway_method_settings(
             self,

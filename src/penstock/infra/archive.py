@@ -15,6 +15,13 @@ GRACE_DAYS: Final = 30
 PREFIX: Final = "readings"
 COLD_DAYS_MIN: Final = 90
 """AWS Backup keeps what went cold for at least so long."""
+SCHEDULES: Final = {
+    1: "cron(0 3 1 1 ? *)",
+    4: "cron(0 3 1 1,4,7,10 ? *)",
+    12: "cron(0 3 1 * ? *)",
+    52: "cron(0 3 ? * SUN *)",
+}
+"""When, by how often a year."""
 BACKUP: Final = "arn:aws:iam::aws:policy/service-role/AWSBackupServiceRolePolicyForBackup"
 LOG_DAYS: Final = 400
 
@@ -200,7 +207,7 @@ class Buckets(Station):
 
 
 class Backups(Station):
-    """Monthly snapshots for as long as the record is kept: RDS's own backups end at 35 days."""
+    """Snapshots for as long as the record is kept: RDS's own backups end at 35 days."""
 
     def __init__(self, scope: Construct, deployment: Deployment, keys: Keys, kept: list[str]) -> None:
         """*kept*: ARNs of the database, and of whatever else is to be kept."""
@@ -237,13 +244,13 @@ class Backups(Station):
         kept: dict[str, int] = {"delete_after": days}
         if days >= GRACE_DAYS + COLD_DAYS_MIN:
             kept["cold_storage_after"] = GRACE_DAYS
-        monthly = {
-            "rule_name": "monthly",
+        rule = {
+            "rule_name": "record",
             "target_vault_name": self.vault.name,
-            "schedule": "cron(0 3 1 * ? *)",
+            "schedule": SCHEDULES[self.deployment.archive.backups_a_year],
             "lifecycle": kept,
         }
-        return [monthly]
+        return [rule]
 
     def _role(self, account: str) -> Any:
         role = aws.iam_role(

@@ -1,16 +1,16 @@
 """What must hold between the values of a description. A refusal names field, value, what is allowed, and a mend."""
 
-import functools
 import itertools
 import math
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from importlib.resources import files
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
+from penstock.infra import needs
 from penstock.infra.description import Deployment, TaskPart
+from penstock.infra.needs import without_endpoint
 from penstock.infra.refusal import Refusal
 from penstock.infra.sizing import too_small
+from penstock.residency import regions
 
 SHARD_BYTES_PER_S: Final = 1_000_000
 SHARD_FILL: Final = 0.7
@@ -26,20 +26,6 @@ MEMORY_MB: Final = {
 
 
 Refusals = Iterator[Refusal]
-
-
-class Region(NamedTuple):
-    """Where a deployment may be."""
-
-    residency: str
-    zones: tuple[str, ...]
-
-
-@functools.cache
-def regions() -> Mapping[str, Region]:
-    """All that `regions.toml` knows."""
-    told = tomllib.loads(files("penstock.infra").joinpath("regions.toml").read_text())
-    return {name: Region(one["residency"], tuple(one["zones"])) for name, one in told.items()}
 
 
 def shards_needed(deployment: Deployment) -> int:
@@ -90,6 +76,13 @@ def _subnets(deployment: Deployment) -> Refusals:
             yield Refusal("network.private_cidrs", next_one, f"apart from {one}", "choose subnets that do not overlap")
 
 
+def _way_out(deployment: Deployment) -> Refusals:
+    missing = without_endpoint(deployment, needs.of_tasks(deployment))
+    if deployment.network.nat == "none" and missing:
+        allowed = f"there is no endpoint for {', '.join(missing)}"
+        yield Refusal("network.nat", "none", allowed, "--set network.nat=one, or add to network.endpoints")
+
+
 def _door(deployment: Deployment) -> Refusals:
     door = deployment.door
     if door.insecure_http:
@@ -107,8 +100,15 @@ def _door(deployment: Deployment) -> Refusals:
 
 def _private_door(deployment: Deployment) -> Refusals:
     if deployment.door.kind == "private" and not deployment.api.doors:
-        mend = '--set \'api.doors=["write", "read"]\', or --set door.kind=public'
+        mend = '--set \'api.doors=["write", "all"]\', or --set door.kind=public'
         yield Refusal("api.doors", "(none)", "a private door needs a gateway in front of it", mend)
+
+
+def _routes(deployment: Deployment) -> Refusals:
+    doors = deployment.api.doors
+    if len(set(doors)) < len(doors) or {"read", "all"} <= set(doors):
+        mend = '--set \'api.doors=["write", "all"]\''
+        yield Refusal("api.doors", ", ".join(doors), "each once, and `all` without `read`, which it holds", mend)
 
 
 def _shards(deployment: Deployment) -> Refusals:
@@ -170,6 +170,8 @@ CHECKS: Final[tuple[Callable[[Deployment], Refusals], ...]] = (
     _subnets,
     _door,
     _private_door,
+    _way_out,
+    _routes,
     _shards,
     _tasks,
     _database,

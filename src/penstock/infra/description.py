@@ -3,7 +3,7 @@
 from ipaddress import IPv4Network
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from penstock.infra.names import Names
 
@@ -31,6 +31,14 @@ class Room(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """Python takes `true` for 1; whoever wrote it meant something else."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError("true or false is not asked here")  # pydantic's way to refuse
+        return value
+
 
 class NetworkPart(Room):
     """Where everything lives."""
@@ -44,8 +52,10 @@ class NetworkPart(Room):
         default=(IPv4Network("10.0.10.0/24"), IPv4Network("10.0.11.0/24")),
         description="One private subnet a zone: tasks, cache, database.",
     )
-    nat: Literal["one", "per_zone"] = Field(
-        default="one", description="NAT gateways: one for all is cheaper, one a zone survives a zone's loss."
+    nat: Literal["none", "one", "per_zone"] = Field(
+        default="one",
+        description="NAT gateways: one for all is cheaper, one a zone survives a zone's loss; none where endpoints "
+        "lead to all that tasks need.",
     )
     endpoints: tuple[Endpoint, ...] = Field(
         default=("s3", "secretsmanager", "ecr.api", "ecr.dkr", "logs", "kinesis-streams"),
@@ -63,14 +73,19 @@ class DoorPart(Room):
     domain: str = Field(
         default="",
         pattern=r"^$|^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}$",
+        examples=["penstock.example.com"],
         description="Name the door answers to; a certificate is asked for in it unless one is given.",
     )
     zone_id: str = Field(
-        default="", pattern=r"^$|^Z[A-Z0-9]{1,31}$", description="Route 53 zone that proves and points the domain."
+        default="",
+        pattern=r"^$|^Z[A-Z0-9]{1,31}$",
+        examples=["Z0123456789ABC"],
+        description="Route 53 zone that proves and points the domain.",
     )
     certificate_arn: str = Field(
         default="",
         pattern=r"^$|^arn:aws:acm:[a-z0-9-]+:[0-9]{12}:certificate/[A-Za-z0-9-]+$",
+        examples=["arn:aws:acm:eu-west-2:111122223333:certificate/1b2c"],
         description="ACM certificate of the domain, when there is one already.",
     )
     insecure_http: bool = Field(
@@ -84,8 +99,11 @@ class DoorPart(Room):
 class ApiPart(Room):
     """API Gateway, for clients that are metered."""
 
-    doors: tuple[Literal["write", "read"], ...] = Field(
-        default=(), description="What it opens: `write` is POST /sensor-data, `read` is GET /v1/…; none: no gateway."
+    doors: tuple[Literal["write", "read", "all"], ...] = Field(
+        default=(),
+        examples=[["write", "all"]],
+        description="What it opens: `write` is POST /sensor-data, `read` is GET /v1/…, `all` is every method of it, "
+        "for a door that nobody reaches otherwise; none: no gateway.",
     )
     rate: int = Field(default=200, ge=1, le=10_000, description="Requests a second of one client.")
     burst: int = Field(default=400, ge=1, le=5_000, description="Requests one client may send at once.")
@@ -157,6 +175,9 @@ class ArchivePart(Room):
         "`sealed`: nobody may, and `destroy` refuses.",
     )
     days: Days = Field(default=365, description="How long the archive is locked and backups are kept.")
+    backups_a_year: Literal[1, 4, 12, 52] = Field(
+        default=1, description="Snapshots of the database, each kept for `days`; its own backups cover the last week."
+    )
     colder_days: int = Field(default=90, ge=30, le=3_650, description="Age at which segments move to cheaper storage.")
 
 
@@ -178,7 +199,12 @@ class WatchPart(Room):
     log_days: Literal[1, 3, 5, 7, 14, 30, 60, 90, 180, 365, 400, 545, 731] = Field(
         default=30, description="How long logs are kept; they are not the audit trail."
     )
-    email: str = Field(default="", pattern=r"^$|^[^@\s]+@[^@\s]+\.[^@\s]+$", description="Who is told of alarms.")
+    email: str = Field(
+        default="",
+        pattern=r"^$|^[^@\s]+@[^@\s]+\.[^@\s]+$",
+        examples=["watch@example.com"],
+        description="Who is told of alarms.",
+    )
     tracing: bool = Field(default=False, description="X-Ray, through an OpenTelemetry collector beside every task.")
     traced_share: float = Field(
         default=0.01, gt=0, le=1, description="Share of batches and requests that X-Ray shows; it is paid by the trace."
@@ -191,17 +217,20 @@ class WatchPart(Room):
 class Deployment(Room):
     """One deployment: a profile, an environment's overlay, and what was set by hand."""
 
-    profile: Short = Field(description="What the profile is called.")
+    profile: Short = Field(examples=["lyon"], description="What the profile is called.")
     environment: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,7}$")] = Field(
         default="prod", description="dev, stage, prod, or one of yours; a part of every name."
     )
     suffix: Suffix = Field(default="main", description="Tells deployments of one profile and environment apart.")
-    region: str = Field(description="AWS region.")
-    zones: tuple[str, ...] = Field(min_length=2, max_length=3, description="Letters of the region's zones.")
+    region: str = Field(examples=["eu-west-2"], description="AWS region.")
+    zones: tuple[str, ...] = Field(
+        min_length=2, max_length=3, examples=[["a", "b"]], description="Letters of the region's zones."
+    )
     residency: Literal["EU", "UK", "CA", "JP", "US"] = Field(description="Where the data must stay.")
     image: str = Field(
         default="",
         pattern=r"^$|^[a-z0-9.\-/]+(:[A-Za-z0-9_.\-]+)?(@sha256:[0-9a-f]{64})?$",
+        examples=["ghcr.io/mine/penstock:1.4.0"],
         description="Container image; none: this version, in the deployment's own repository.",
     )
     architecture: Literal["X86_64", "ARM64"] = Field(default="X86_64", description="What the image was built for.")

@@ -42,8 +42,8 @@ class Door(Station):
         if self.is_secure:
             self._redirect()
         self._open()
+        self.wall = Wall(self, deployment, self.balancer.arn, logs) if deployment.door.kind == "public" else None
         if deployment.door.kind == "public":
-            Wall(self, deployment, self.balancer.arn, logs)
             self._point()
 
     @property

@@ -1,12 +1,13 @@
 """Where everything lives: zones, subnets, the way out, and who may speak to whom."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, Final
 
 from constructs import Construct
 
 from penstock.infra.description import Deployment
+from penstock.infra.needs import without_endpoint
 from penstock.infra.policy import allow, document, trust
 from penstock.infra.ports import HTTP, HTTPS, WORLD
 from penstock.infra.station import Station
@@ -90,26 +91,27 @@ class Network(Station):
             description="anybody",
         )
 
-    def reach_aws(self, source: str) -> None:
-        """*source* may speak HTTPS to AWS: by endpoints where there are some, else by the NAT gateway."""
-        self.allow(source, "endpoints", HTTPS)
-        https = {"ip_protocol": "tcp", "from_port": HTTPS, "to_port": HTTPS}
-        group = self.groups[source].id
+    def reach_aws(self, source: str, services: Sequence[str]) -> None:
+        """*source* may speak HTTPS to *services*: by endpoints where there are some, else by the NAT gateway."""
+        outside = without_endpoint(self.deployment, services)
+        if {*services} - {"s3", *outside}:
+            self.allow(source, "endpoints", HTTPS)
+        if "s3" in services:
+            s3 = {"prefix_list_id": self.endpoints["s3"].prefix_list_id}
+            self._let_out(f"{source}-to-s3", source, s3, "S3 by its gateway endpoint")
+        if outside:
+            self._let_out(f"{source}-to-aws", source, {"cidr_ipv4": WORLD}, f"no endpoint here: {' '.join(outside)}")
+
+    def _let_out(self, name: str, source: str, target: Mapping[str, str], why: str) -> None:
         aws.vpc_security_group_egress_rule(
             self,
-            f"{source}-to-s3",
-            security_group_id=group,
-            prefix_list_id=self.endpoints["s3"].prefix_list_id,
-            description="S3 by its gateway endpoint",
-            **https,
-        )
-        aws.vpc_security_group_egress_rule(
-            self,
-            f"{source}-to-aws",
-            security_group_id=group,
-            cidr_ipv4=WORLD,
-            description="AWS services that have no endpoint here",
-            **https,
+            name,
+            security_group_id=self.groups[source].id,
+            ip_protocol="tcp",
+            from_port=HTTPS,
+            to_port=HTTPS,
+            description=why,
+            **target,
         )
 
     def log_to(self, group_arn: str, account: str) -> None:
@@ -158,21 +160,17 @@ class Network(Station):
         gateway = aws.internet_gateway(self, "internet", vpc_id=self.vpc.id, tags=self.called("internet", "gateway"))
         public = self._table("public")
         aws.route(self, "out-public", route_table_id=public.id, destination_cidr_block=WORLD, gateway_id=gateway.id)
-        tables, nat = [], None
+        tables, nat, wanted = [], None, self.deployment.network.nat
         for letter, open_subnet, closed_subnet in zip(self.deployment.zones, self.public, self.private, strict=True):
             aws.route_table_association(
                 self, f"public-{letter}-table", subnet_id=open_subnet.id, route_table_id=public.id
             )
-            if nat is None or self.deployment.network.nat == "per_zone":
+            if wanted == "per_zone" or (wanted == "one" and nat is None):
                 nat = self._nat(letter, open_subnet, gateway)
             table = self._table(f"private-{letter}")
-            aws.route(
-                self,
-                f"out-{letter}",
-                route_table_id=table.id,
-                destination_cidr_block=WORLD,
-                nat_gateway_id=nat.id,
-            )
+            if nat is not None:
+                to_nat = {"destination_cidr_block": WORLD, "nat_gateway_id": nat.id}
+                aws.route(self, f"out-{letter}", route_table_id=table.id, **to_nat)
             aws.route_table_association(
                 self, f"private-{letter}-table", subnet_id=closed_subnet.id, route_table_id=table.id
             )
@@ -207,7 +205,13 @@ class Network(Station):
 
     def _is_needed(self, group: str) -> bool:
         """A group that nothing is in would only be a hole for later."""
-        return {"link": bool(self.deployment.api.doors), "files": self.deployment.shared_files}.get(group, True)
+        has_endpoints = bool({*self.deployment.network.endpoints} - {"s3"})
+        needed = {
+            "link": bool(self.deployment.api.doors),
+            "files": self.deployment.shared_files,
+            "endpoints": has_endpoints,
+        }
+        return needed.get(group, True)
 
     def _endpoints(self) -> dict[str, Any]:
         return {

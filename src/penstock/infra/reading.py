@@ -7,6 +7,7 @@ import copy
 import difflib
 import functools
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -53,7 +54,7 @@ def describe(values: Mapping[str, Any]) -> Deployment:
         found = [_refusal(one) for one in error.errors()]
         deployment = _without(values, error)
     if deployment is not None:
-        told = {refusal.field.partition("[")[0] for refusal in found}
+        told = {_whole(refusal.field) for refusal in found}
         found += [refusal for refusal in refusals(deployment) if refusal.field not in told]
     if deployment is None or found:
         lines = "".join(f"\n  {refusal}" for refusal in found)
@@ -139,7 +140,13 @@ def _refusal(error: ErrorDetails) -> Refusal:
     value = "(nothing)" if error["type"] == "missing" else error["input"]
     if error["type"] == "extra_forbidden":
         return _unknown(field, value)
-    return Refusal(field, value, _allowed(field, error), f"--set {field}={_example(field)}")
+    settable = _whole(field)
+    return Refusal(field, value, _allowed(field, error), f"--set {settable}={_example(settable)}")
+
+
+def _whole(field: str) -> str:
+    """A list is set as a whole."""
+    return re.sub(r"\.\d+$", "", field)
 
 
 def _unknown(field: str, value: object) -> Refusal:
@@ -171,16 +178,23 @@ def _allowed(field: str, error: ErrorDetails) -> str:
         return f"must match {schema['pattern']}"
     if schema.get("type") == "boolean":
         return "true or false"
+    if schema.get("type") == "array":
+        return _list(schema)
     return error["msg"][:1].lower() + error["msg"][1:]
 
 
+def _list(schema: Mapping[str, Any]) -> str:
+    items = ", ".join(schema.get("items", {}).get("enum", ()))
+    many = f" of {schema['minItems']} to {schema['maxItems']}" if "minItems" in schema else ""
+    return f"a list{many}" + (f", each one of {items}" if items else "")
+
+
 def _example(field: str) -> str:
+    """One that would do: an example where the default is nothing, else the default, or the first of what there is."""
     schema = _schema(field)
-    for key in ("default", "enum", "minimum", "examples"):
-        if key in schema:
-            found = schema[key][0] if isinstance(schema[key], list) and schema[key] else schema[key]
-            return json.dumps(found) if found or found == 0 else "…"
-    return "…"
+    some = [*schema.get("examples", ()), schema.get("default"), *schema.get("enum", ()), schema.get("minimum")]
+    found = json.dumps(next((one for one in some if one or one == 0), "…"))
+    return f"'{found}'" if found.startswith("[") else found
 
 
 @functools.cache

@@ -12,4 +12,8 @@ class Refusal(NamedTuple):
     mend: str
 
     def __str__(self) -> str:
-        return f"{self.field} = {self.value!s}: {self.allowed}. Mend: {self.mend}"
+        return f"{self.field} = {_in_a_line(self.value)}: {self.allowed}. Mend: {self.mend}"
+
+
+def _in_a_line(value: object) -> str:
+    return str(value).replace("\n", "\\n")

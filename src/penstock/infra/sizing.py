@@ -1,14 +1,17 @@
 """Whether what is described holds what is asked of it, by the planner's own arithmetic."""
 
 from collections.abc import Iterator
+from math import ceil
 from typing import Final
 
 from penstock.capacity import measured
+from penstock.capacity.bill import rds_gb
 from penstock.capacity.check import Given, check
 from penstock.capacity.demand import Demand
 from penstock.capacity.design import Design
 from penstock.capacity.plan import fast_enough
-from penstock.capacity.sizes import sizes_for
+from penstock.capacity.sizes import Sizes, sizes_for
+from penstock.errors import Misconfigured
 from penstock.infra.description import Deployment, TaskPart
 from penstock.infra.refusal import Refusal
 
@@ -22,24 +25,43 @@ FIELDS: Final = {
     "requests_per_s": "api.doors",
 }
 """What the planner calls our fields."""
+BATCH_MAX: Final = 20_000
+YEARS_MIN: Final = 0.1
+"""The planner's limits."""
 CPU_UNITS: Final = 1_024
 
 
 def too_small(deployment: Deployment) -> Iterator[Refusal]:
     """Everything that the declared peak, or the latency, is too much for."""
     stream = deployment.stream
-    demand = Demand(peak=stream.peak_readings_per_s, latency_ms=deployment.watch.latency_ms)
-    design = _design(deployment)
+    demand, design = demand_of(deployment), _design(deployment)
     asked = f"for {stream.peak_readings_per_s:,} readings/s, critical ones within {deployment.watch.latency_ms} ms"
-    for one in check(demand, _given(deployment), design):
-        yield Refusal(FIELDS[one.field], one.value, f"{one.needed} {one.unit} or more {asked}", one.mend)
-    yield from _tasks(deployment, demand, design, asked)
+    try:
+        short, sizes = check(demand, _given(deployment), design), sizes_for(demand, fast_enough(demand, design))
+    except Misconfigured as error:
+        yield Refusal("stream.peak_readings_per_s", stream.peak_readings_per_s, error.why, error.mend)
+        return
+    for one in short:
+        unit = f" {one.unit}" if one.unit else ""
+        yield Refusal(FIELDS[one.field], one.value, f"{one.needed}{unit} or more {asked}", one.mend)
+    yield from _tasks(deployment, sizes, asked)
+    yield from _disk(deployment, sizes, asked)
+
+
+def demand_of(deployment: Deployment) -> Demand:
+    """What is declared, as the planner asks for it. What the gateway's clients send in a request follows from both."""
+    peak, days = deployment.stream.peak_readings_per_s, deployment.archive.days
+    told: dict[str, int] = {}
+    if {"write", "all"} & set(deployment.api.doors):
+        told["readings_a_request"] = min(max(1, round(peak * 60 / deployment.api.requests_per_minute)), BATCH_MAX)
+    years = max(YEARS_MIN, days / measured.YEAR_DAYS)
+    return Demand(peak=peak, latency_ms=deployment.watch.latency_ms, retention_years=years, **told)
 
 
 def _design(deployment: Deployment) -> Design:
     """Our choices as the planner knows them."""
     api = deployment.api.doors
-    only_by_gateway = "write" in api and deployment.door.kind == "private"
+    only_by_gateway = {"write", "all"} & set(api) and deployment.door.kind == "private"
     return Design(
         region=deployment.region,
         zones=len(deployment.zones),
@@ -66,13 +88,24 @@ def _given(deployment: Deployment) -> Given:
     )
 
 
-def _tasks(deployment: Deployment, demand: Demand, design: Design, asked: str) -> Iterator[Refusal]:
+def _tasks(deployment: Deployment, sizes: Sizes, asked: str) -> Iterator[Refusal]:
     """By their virtual CPUs in all: a few large tasks do as well as many small ones."""
     ours: dict[str, TaskPart] = {"ingest": deployment.ingest, "work": deployment.work, "serve": deployment.serve}
-    for need in sizes_for(demand, fast_enough(demand, design)).tasks:
+    for need in sizes.tasks:
         part, wanted = ours[need.role], need.load * measured.HEADROOM
         if part.tasks_max * part.cpu / CPU_UNITS < wanted:
             least = -int(-wanted * CPU_UNITS // part.cpu)
             allowed = f"{wanted:.2f} virtual CPUs are needed {asked}"
             mend = f"--set {need.role}.tasks_max={least}, or a larger {need.role}.cpu"
             yield Refusal(f"{need.role}.tasks_max", part.tasks_max, allowed, mend)
+
+
+def _disk(deployment: Deployment, sizes: Sizes, asked: str) -> Iterator[Refusal]:
+    """Aurora's storage grows by itself; RDS' grows as far as it is let."""
+    if deployment.database.engine == "aurora":
+        return
+    needed = ceil(rds_gb(sizes))
+    if deployment.database.storage_max_gb < needed:
+        allowed = f"{needed:,} GB or more {asked}, kept {deployment.archive.days:,} days"
+        mend = f"--set database.storage_max_gb={needed}"
+        yield Refusal("database.storage_max_gb", deployment.database.storage_max_gb, allowed, mend)

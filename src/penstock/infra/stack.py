@@ -6,8 +6,8 @@ from cdktn import LocalBackend, S3Backend, TerraformStack
 from cdktn_provider_aws.provider import AwsProvider
 from constructs import Construct
 
-from penstock.infra import alarms
-from penstock.infra.api import STAGE, Api
+from penstock.infra import alarms, needs
+from penstock.infra.api import Api
 from penstock.infra.archive import Backups, Buckets
 from penstock.infra.cache import Cache
 from penstock.infra.description import Deployment
@@ -19,7 +19,7 @@ from penstock.infra.network import ROLES, Network
 from penstock.infra.outputs import say
 from penstock.infra.policy import Statement
 from penstock.infra.ports import NFS, POSTGRESQL, REDIS
-from penstock.infra.process import scale_on_age, work_role
+from penstock.infra.process import scale_on_age, scale_on_arrivals, work_role
 from penstock.infra.release import Release
 from penstock.infra.secrets import Secrets
 from penstock.infra.serve import serve_role
@@ -77,12 +77,13 @@ class Plant(TerraformStack):
         self.secrets = Secrets(self, plan, self.network, self.keys, self.store, self.logs, rotate_now=rotate_now)
         self.door = Door(self, plan, self.network, self.buckets, self.logs)
         self.api = Api(self, plan, self.network, self.door, self.buckets, self.logs) if plan.api.doors else None
-        self.cluster = Cluster(self, plan, self.keys)
+        self.cluster = Cluster(self, plan, self.keys, self.logs)
         self._make_services()
 
     def _make_services(self) -> None:
         plan, door = self.deployment, self.door
         told = self.stream.environment() | self.secrets.environment() | self.cache.environment()
+        told |= {"PENSTOCK_RESIDENCY": plan.residency}
         signs = self.secrets.environment_of_doors()
         takes = self.stream.environment_of_takers() | self.buckets.environment()
         volumes = [self.files.volume()] if self.files else []
@@ -102,9 +103,9 @@ class Plant(TerraformStack):
         for role in ROLES:
             network.allow(role, "cache", REDIS)
             network.allow(role, "database", POSTGRESQL)
-            network.reach_aws(role)
+            network.reach_aws(role, needs.of_tasks(self.deployment))
         network.allow("rotation", "database", POSTGRESQL)
-        network.reach_aws("rotation")
+        network.reach_aws("rotation", needs.OF_ROTATION)
         if self.files:
             for role in ("work", "serve"):
                 network.allow(role, "files", NFS)
@@ -132,13 +133,15 @@ class Plant(TerraformStack):
         scale_on_requests(self.ingest, self.door)
         scale_on_requests(self.serve, self.door)
         scale_on_age(self.work, self.stream)
+        scale_on_arrivals(self.work, self.stream, self.cluster)
 
     def _watch(self) -> None:
         plan, watch = self.deployment, Watch(self, self.deployment, self.keys)
         at_the_door = watch.over(*alarms.door_alarms(self.door))
         watch.over(*alarms.stream_alarms(self.stream, plan.watch.latency_ms))
         for service in self.services:
-            watch.over(*alarms.service_alarms(self.cluster, service))
+            errors = watch.count_errors(service.role.name, service.logs)
+            watch.over(*alarms.service_alarms(self.cluster, service, errors))
         watch.over(*alarms.cache_alarms(self.cache), *alarms.store_alarms(self.store))
         watch.over(
             *alarms.rotation_alarms(self.secrets.function.function_name, self.secrets.dead_letters.name),
@@ -146,7 +149,7 @@ class Plant(TerraformStack):
             *alarms.nat_alarms(self.network.gateways),
         )
         if self.api:
-            watch.over(*alarms.api_alarms(self.api.api.name, STAGE))
+            watch.over(*alarms.api_alarms(self.api))
         if self.files:
             watch.over(*alarms.files_alarms(self.files.system.id))
         watch.draw()

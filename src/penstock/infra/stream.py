@@ -1,6 +1,7 @@
 """Where readings wait between ingest and work: two Kinesis streams, one for each lane."""
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from constructs import Construct
 
@@ -23,6 +24,14 @@ PUT: Final = ("kinesis:PutRecords", "kinesis:DescribeStreamSummary")
 READ: Final = ("kinesis:ListShards", "kinesis:GetShardIterator", "kinesis:GetRecords")
 SUBSCRIBE: Final = ("kinesis:DescribeStreamConsumer", "kinesis:SubscribeToShard")
 CONSUMER: Final = "penstock"
+NAMESPACE: Final = "AWS/Kinesis"
+
+
+class Metric(NamedTuple):
+    """A figure that Kinesis tells CloudWatch."""
+
+    name: str
+    dimensions: Mapping[str, str]
 
 
 class Stream(Station):
@@ -39,6 +48,18 @@ class Stream(Station):
     def every(self) -> list[Any]:
         """All streams there are."""
         return [self.bulk] if self.critical is None else [self.bulk, self.critical]
+
+    @property
+    def lanes(self) -> list[tuple[str, Any]]:
+        """(lane, its stream)."""
+        return list(zip(("bulk", "critical"), self.every, strict=False))
+
+    def age(self, stream: Any) -> Metric:
+        """How long what workers take next has waited; where Kinesis pushes, it calls that otherwise."""
+        of_stream = {"StreamName": stream.name}
+        if self.deployment.stream.fan_out:
+            return Metric("SubscribeToShardEvent.MillisBehindLatest", of_stream | {"ConsumerName": CONSUMER})
+        return Metric("GetRecords.IteratorAgeMilliseconds", of_stream)
 
     def environment(self) -> dict[str, str]:
         """What a task is told."""

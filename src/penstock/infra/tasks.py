@@ -50,7 +50,7 @@ class Role(NamedTuple):
 class Cluster(Station):
     """Shared by all roles."""
 
-    def __init__(self, scope: Construct, deployment: Deployment, keys: Keys) -> None:
+    def __init__(self, scope: Construct, deployment: Deployment, keys: Keys, logs: Logs) -> None:
         super().__init__(scope, "tasks", deployment)
         self.account = keys.account
         self.cluster = aws.ecs_cluster(
@@ -59,6 +59,7 @@ class Cluster(Station):
             name=self.names("tasks", "cluster"),
             setting=[{"name": "containerInsights", "value": "enabled"}],
             tags=self.called("tasks", "cluster"),
+            depends_on=[logs.of_containers()],
         )
         aws.ecs_cluster_capacity_providers(
             self,

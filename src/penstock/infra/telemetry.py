@@ -13,6 +13,7 @@ from penstock.infra.station import Station
 from penstock.infra.terraform import aws
 
 NAMESPACE: Final = "Penstock"
+ERRORS: Final = '{ ($.level = "error") || ($.level = "critical") }'
 PERIOD_S: Final = 60
 WIDTH: Final = 12
 HEIGHT: Final = 6
@@ -29,6 +30,11 @@ class Logs(Station):
     def group(self, component: str) -> Any:
         """The group of one of our components."""
         return self.exported(self.names.logs(component), component)
+
+    def of_containers(self) -> Any:
+        """The group that ECS writes the tasks' figures to."""
+        cluster = self.names("tasks", "cluster")
+        return self.exported(f"/aws/ecs/containerinsights/{cluster}/performance", "containers")
 
     def exported(self, name: str, component: str) -> Any:
         """A group that AWS would make by itself otherwise: without our key, and for ever."""
@@ -56,6 +62,8 @@ class Alarm(NamedTuple):
     silence: str = "notBreaching"
     """What no data means."""
     why: str = ""
+    period_s: int = PERIOD_S
+    """Figures that come seldom are asked for over longer."""
 
 
 class Watch(Station):
@@ -82,6 +90,19 @@ class Watch(Station):
         """Alarms, told over the topic. Returns them, for those who must act on them by themselves."""
         self._alarms += alarms
         return [self._alarm(alarm) for alarm in alarms]
+
+    def count_errors(self, component: str, group: Any) -> str:
+        """Lines of *group* in which one of ours says `error` or worse. Returns what the metric is called."""
+        name = self.names(f"{component}-errors", "metric")
+        aws.cloudwatch_log_metric_filter(
+            self,
+            f"{component}-errors",
+            name=name,
+            log_group_name=group.name,
+            pattern=ERRORS,
+            metric_transformation={"name": name, "namespace": NAMESPACE, "value": "1", "default_value": "0"},
+        )
+        return name
 
     def draw(self) -> None:
         """A dashboard with everything that an alarm watches."""
@@ -110,7 +131,7 @@ class Watch(Station):
             metric_name=alarm.metric,
             dimensions=dict(alarm.dimensions),
             statistic=alarm.statistic,
-            period=PERIOD_S,
+            period=alarm.period_s,
             evaluation_periods=alarm.minutes,
             threshold=alarm.above if rising else alarm.below,
             comparison_operator="GreaterThanThreshold" if rising else "LessThanThreshold",
@@ -134,7 +155,7 @@ class Watch(Station):
                 "region": self.deployment.region,
                 "title": alarm.why or alarm.name,
                 "metrics": [[alarm.namespace, alarm.metric, *dimensions]],
-                "period": PERIOD_S,
+                "period": alarm.period_s,
                 "stat": alarm.statistic,
                 "annotations": {"horizontal": [{"label": "alarm", "value": limit}]},
             },

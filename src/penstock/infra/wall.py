@@ -29,7 +29,7 @@ class Wall(Station):
         self, scope: Construct, deployment: Deployment, guarded_arn: str, logs: Logs, name: str = "wall"
     ) -> None:
         super().__init__(scope, name, deployment)
-        acl = aws.wafv2_web_acl(
+        self.acl = aws.wafv2_web_acl(
             self,
             "acl",
             name=self.names(name, "waf"),
@@ -39,12 +39,12 @@ class Wall(Station):
             visibility_config=_visibility(self.names(name, "waf")),
             tags=self.called(name, "waf"),
         )
-        aws.wafv2_web_acl_association(self, "guards", resource_arn=guarded_arn, web_acl_arn=acl.arn)
+        aws.wafv2_web_acl_association(self, "guards", resource_arn=guarded_arn, web_acl_arn=self.acl.arn)
         group = logs.exported(f"aws-waf-logs-{self.names(name, 'waf')}", name)
         aws.wafv2_web_acl_logging_configuration(
             self,
             "log",
-            resource_arn=acl.arn,
+            resource_arn=self.acl.arn,
             log_destination_configs=[group.arn],
             redacted_fields=[
                 {"single_header": {"name": header}} for header in ("authorization", "x-api-key", "cookie")

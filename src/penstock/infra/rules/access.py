@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from penstock.infra.checks import regions
 from penstock.infra.description import Deployment
 from penstock.infra.ports import HTTP, HTTPS, WORLD
 from penstock.infra.rules.template import Finding, Template, texts
+from penstock.residency import regions
 
 Findings = Iterable[Finding]
 SECRET_NAMES: Final = re.compile(r"(password|secret_string|auth_token|passwd|private_key)$")

@@ -37,13 +37,18 @@ def lock_and_class_agree(template: Template, deployment: Deployment) -> Findings
         if deployment.is_ephemeral and not forced:
             yield Finding("D4", bucket.where, "would outlive an ephemeral deployment", "set force_destroy=True")
     modes = [
-        lock.get("rule", "default_retention", "mode")
+        (lock.get("rule", "default_retention", "mode"), lock.get("rule", "default_retention", "days"))
         for lock in template.every("aws_s3_bucket_object_lock_configuration")
     ]
-    wanted = [] if deployment.is_ephemeral else [LOCK_MODES[retention]]
+    wanted = [] if deployment.is_ephemeral else [(LOCK_MODES[retention], deployment.archive.days)]
     if modes != wanted:
         mend = "let archive.py set the lock by archive.retention"
         yield Finding("D4", "aws_s3_bucket_object_lock_configuration", f"{retention} wants {wanted}, not {modes}", mend)
+    for life in template.every("aws_s3_bucket_lifecycle_configuration"):
+        days = life.get("rule", "expiration", "days") or 0
+        if life.name.startswith("archive_archive") and days < deployment.archive.days:
+            mend = "let archive.py expire objects after archive.days"
+            yield Finding("D4", life.where, f"removes segments after {days} of {deployment.archive.days} days", mend)
     for vault in template.every("aws_backup_vault"):
         if (vault.get("force_destroy") is True) != deployment.is_ephemeral:
             yield Finding("D4", vault.where, f"force_destroy contradicts {retention}", "only ephemeral vaults have it")
