@@ -18,6 +18,7 @@ from penstock.infra.synth import STACK_FILE, Synthesised, synthesise, write
 from penstock.infra.terraforming import Plan, Terraform
 
 REPOSITORY: Final = "aws_ecr_repository"
+SERVICE: Final = "aws_ecs_service.serve_"
 PLAYED: Final = (
     "use_path_style",
     "skip_credentials_validation",
@@ -82,8 +83,7 @@ def deploy(
     made = complete(synthesise(deployment), authorities)
     write(made, folder)
     site.terraform.init(*_backend(deployment))
-    is_new = not site.account.stands()
-    _bring_about(site, made, push=push)
+    is_new = _starts(_bring_about(site, made, push=push))
     outputs = site.terraform.outputs()
     if deployment.api.doors:
         site.account.meter(site.account.known_key(), said(outputs, PLAN_ID))
@@ -126,8 +126,8 @@ def _site(deployment: Deployment, folder: Path, console: Console) -> Site:
     return Site(deployment, Account(deployment), Terraform(folder), console)
 
 
-def _bring_about(site: Site, made: Synthesised, *, push: bool) -> None:
-    """Plan, ask, make what must be there before, and apply."""
+def _bring_about(site: Site, made: Synthesised, *, push: bool) -> Plan:
+    """Plan, ask, make what must be there before, and apply; what was done."""
     if not push:
         _check_image(site)
     plan = site.terraform.plan(site.variables())  # which waits for nobody: a lock is told before anything else
@@ -138,6 +138,12 @@ def _bring_about(site: Site, made: Synthesised, *, push: bool) -> None:
     if _prepare(site, made, push=push):
         plan = site.terraform.plan(site.variables())
     site.apply("deploy", plan)
+    return plan
+
+
+def _starts(plan: Plan) -> bool:
+    """Whether tasks run for the first time, also where a first deploy was cut off before."""
+    return any(change.action == "create" and change.address.startswith(SERVICE) for change in plan.changes)
 
 
 def _prepare(site: Site, made: Synthesised, *, push: bool) -> bool:

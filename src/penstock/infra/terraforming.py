@@ -171,7 +171,8 @@ def _passing_on(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
 
-    before = {number: signal.signal(number, pass_on) for number in SIGNALS}
+    minded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # `nohup` is respected
+    before = {number: signal.signal(number, pass_on) for number in minded}
     try:
         yield came
     finally:
