@@ -112,6 +112,12 @@ def test_a_disk_that_cannot_hold_the_retention_is_refused() -> None:
     assert "kept 2,557 days" in said
 
 
+def test_more_tasks_than_the_database_has_connections_for_are_refused() -> None:
+    said = refused("london", "ingest.tasks_max=60")
+    assert "ingest.tasks_max = 60: all tasks_max make 69, each with 10 connections; the database takes 450" in said
+    assert "larger database.instance" in said
+
+
 def test_what_the_gateways_clients_send_sizes_the_tasks() -> None:
     assert "ingest.tasks_max = 6: 3.66 virtual CPUs" in refused("tokyo", "api.requests_per_minute=600000")
 

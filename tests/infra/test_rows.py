@@ -258,6 +258,18 @@ def test_a_wall_stands_before_every_public_door(profile: str) -> None:
 
 
 @each
+def test_a_wall_lets_the_senders_in_that_it_is_for(profile: str) -> None:
+    """Gateways of plants live in clouds, send batches of more than 8 KB, and seldom name themselves."""
+    for wall in every(profile, "aws_wafv2_web_acl"):
+        counted = {
+            override["name"]
+            for rule in wall.get("rule")
+            for override in rule["statement"].get("managed_rule_group_statement", {}).get("rule_action_override", [])
+        }
+        assert counted == {"HostingProviderIPList", "NoUserAgent_HEADER", "SizeRestrictions_BODY"}
+
+
+@each
 def test_a_stream_lies_between_ingest_and_work(profile: str) -> None:
     streams = every(profile, "aws_kinesis_stream")
     assert tuple(stream.get("shard_count") for stream in streams) == ROWS[profile].shards

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from penstock.capacity.database import ACU_GIB, CLASSES
 from penstock.infra.api import STAGE, Api
 from penstock.infra.cache import Cache
-from penstock.infra.description import DatabasePart
 from penstock.infra.door import Door
+from penstock.infra.sizing import connections_of
 from penstock.infra.store import Store
 from penstock.infra.stream import NAMESPACE as KINESIS
 from penstock.infra.stream import Metric, Stream
@@ -22,12 +21,7 @@ CERTIFICATE_DAYS: Final = 30
 """ACM renews 60 days before the end; half of that has passed then."""
 BLOCKED: Final = 1_000
 """Requests a minute that WAF stops: more than strangers' usual knocking."""
-CONNECTION_BYTES: Final = 9_531_392
-"""PostgreSQL at RDS allows a connection for so much of its memory, unless it is told otherwise."""
-CONNECTIONS_MAX: Final = 5_000
 CONNECTIONS_FILL: Final = 0.8
-UNKNOWN_GIB: Final = 4
-"""Of a class that the planner does not know: as little as any of them has."""
 ECS: Final = "AWS/ECS"
 
 
@@ -234,13 +228,6 @@ def store_alarms(store: Store) -> list[Alarm]:
             why="Too many connections: lower store.connections_max",
         ),
     ]
-
-
-def connections_of(part: DatabasePart) -> int:
-    """How many the database takes when it is at its largest, by its memory."""
-    known = {one.name: one.gib for one in CLASSES}
-    gib = part.acu_max * ACU_GIB if part.engine == "aurora" else known.get(part.instance, UNKNOWN_GIB)
-    return min(int(gib * GIB / CONNECTION_BYTES), CONNECTIONS_MAX)
 
 
 def rotation_alarms(function_name: str, queue_name: str) -> list[Alarm]:

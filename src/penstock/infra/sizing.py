@@ -7,12 +7,13 @@ from typing import Final
 from penstock.capacity import measured
 from penstock.capacity.bill import rds_gb
 from penstock.capacity.check import Given, check
+from penstock.capacity.database import ACU_GIB, CLASSES
 from penstock.capacity.demand import Demand
 from penstock.capacity.design import Design
 from penstock.capacity.plan import fast_enough
 from penstock.capacity.sizes import Sizes, sizes_for
 from penstock.errors import Misconfigured
-from penstock.infra.description import Deployment, TaskPart
+from penstock.infra.description import DatabasePart, Deployment, TaskPart
 from penstock.infra.refusal import Refusal
 
 FIELDS: Final = {
@@ -29,6 +30,11 @@ BATCH_MAX: Final = 20_000
 YEARS_MIN: Final = 0.1
 """The planner's limits."""
 CPU_UNITS: Final = 1_024
+CONNECTION_BYTES: Final = 9_531_392
+"""PostgreSQL at RDS allows a connection for so much of its memory, unless it is told otherwise."""
+CONNECTIONS_MAX: Final = 5_000
+UNKNOWN_GIB: Final = 4
+"""Of a class that the planner does not know: as little as any of them has."""
 
 
 def too_small(deployment: Deployment) -> Iterator[Refusal]:
@@ -46,6 +52,14 @@ def too_small(deployment: Deployment) -> Iterator[Refusal]:
         yield Refusal(FIELDS[one.field], one.value, f"{one.needed}{unit} or more {asked}", one.mend)
     yield from _tasks(deployment, sizes, asked)
     yield from _disk(deployment, sizes, asked)
+    yield from _connections(deployment)
+
+
+def connections_of(part: DatabasePart) -> int:
+    """How many the database takes when it is at its largest, by its memory."""
+    known = {one.name: one.gib for one in CLASSES}
+    gib = part.acu_max * ACU_GIB if part.engine == "aurora" else known.get(part.instance, UNKNOWN_GIB)
+    return min(int(gib * 2**30 / CONNECTION_BYTES), CONNECTIONS_MAX)
 
 
 def demand_of(deployment: Deployment) -> Demand:
@@ -90,7 +104,7 @@ def _given(deployment: Deployment) -> Given:
 
 def _tasks(deployment: Deployment, sizes: Sizes, asked: str) -> Iterator[Refusal]:
     """By their virtual CPUs in all: a few large tasks do as well as many small ones."""
-    ours: dict[str, TaskPart] = {"ingest": deployment.ingest, "work": deployment.work, "serve": deployment.serve}
+    ours = _roles(deployment)
     for need in sizes.tasks:
         part, wanted = ours[need.role], need.load * measured.HEADROOM
         if part.tasks_max * part.cpu / CPU_UNITS < wanted:
@@ -109,3 +123,19 @@ def _disk(deployment: Deployment, sizes: Sizes, asked: str) -> Iterator[Refusal]
         allowed = f"{needed:,} GB or more {asked}, kept {deployment.archive.days:,} days"
         mend = f"--set database.storage_max_gb={needed}"
         yield Refusal("database.storage_max_gb", deployment.database.storage_max_gb, allowed, mend)
+
+
+def _roles(deployment: Deployment) -> dict[str, TaskPart]:
+    return {"ingest": deployment.ingest, "work": deployment.work, "serve": deployment.serve}
+
+
+def _connections(deployment: Deployment) -> Iterator[Refusal]:
+    """Tasks that scale beyond what the database takes would fail together, at the worst moment."""
+    roles = _roles(deployment)
+    most, allowed = sum(part.tasks_max for part in roles.values()), connections_of(deployment.database)
+    if most * measured.CONNECTIONS > allowed:
+        widest = max(roles, key=lambda role: roles[role].tasks_max)
+        why = f"all tasks_max make {most}, each with {measured.CONNECTIONS} connections; the database takes {allowed:,}"
+        larger = "acu_max" if deployment.database.engine == "aurora" else "instance"
+        mend = f"let fewer scale, or a larger database.{larger}"
+        yield Refusal(f"{widest}.tasks_max", roles[widest].tasks_max, why, mend)

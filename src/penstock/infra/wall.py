@@ -17,7 +17,10 @@ MANAGED: Final = (
 )
 COUNTED: Final = {
     "AWSManagedRulesAnonymousIpList": ("HostingProviderIPList",),  # gateways and services of plants live in clouds
-    "AWSManagedRulesCommonRuleSet": ("SizeRestrictions_BODY",),  # batches have more than 8 KB; our doors know limits
+    "AWSManagedRulesCommonRuleSet": (
+        "NoUserAgent_HEADER",  # gateways of plants seldom name themselves
+        "SizeRestrictions_BODY",  # batches have more than 8 KB; our doors know limits
+    ),
 }
 """Rules that only count, because they would stop the very senders that we are for."""
 
