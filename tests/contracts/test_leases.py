@@ -14,7 +14,7 @@ from penstock.store.history import PostgresHistory
 from penstock.store.leases import PostgresLeases
 from penstock.store.memory import MemoryHistory
 from penstock.store.memory_leases import MemoryLeases
-from penstock.store.port import Behind, Checkpoint, Fates, History, Lease, Leases, Span
+from penstock.store.port import Behind, Checkpoint, Fates, History, Lease, Leases, Span, Terms
 from penstock.store.postgres import Database
 
 STREAM = "plant"
@@ -341,3 +341,12 @@ async def test_neither_a_beat_nor_a_search_waits_for_a_flush(store: Store) -> No
     taken = await store.take("b")
     assert (taken.unit, taken.checkpoints["1"].position) == ("1", 1)
     assert math.isclose(taken.epochs["1"], 2)
+
+
+async def test_what_was_declared_last_is_told_when_everybody_has_left(store: Store) -> None:
+    assert await store.leases.terms(STREAM) is None
+    for retention_s in (86_400.0, 172_800.0):
+        await store.leases.declare(STREAM, Terms(retention_s, 10.0, 30.0))
+    await store.leases.leave(STREAM, "a")
+    assert await store.leases.terms(STREAM) == Terms(172_800.0, 10.0, 30.0)
+    assert await store.leases.terms("elsewhere") is None

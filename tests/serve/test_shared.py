@@ -203,9 +203,10 @@ async def test_shards_tell_owner_epoch_and_how_far_behind(shared: Shared, client
     assert {name: shard["lag"] for name, shard in told.items()} == {"s-critical": 6, "s-lo": 4, "s-hi": 5}
     assert told["s-lo"] == {
         "stream": STREAM, "shard": "s-lo", "lane": "bulk", "owner": "taker", "held": True, "epoch": 1,
-        "position": "0", "committed": 0, "lag": 4, "behind_s": 1.5,
+        "position": "0", "committed": 0, "lag": 4, "behind_s": 1.5, "last_commit": None,
     }  # fmt: skip
     assert told["s-hi"]["held"] is False
+    assert plant["conditions"] == []
     text = (await client.get("/metrics")).text
     for line in (
         'penstock_shard_lag_readings{shard="s-critical"} 6.0',
@@ -217,6 +218,21 @@ async def test_shards_tell_owner_epoch_and_how_far_behind(shared: Shared, client
     assert "s-old" not in text
     async with shared.client("lyon") as narrow:
         assert {shard["owner"] for shard in (await get(narrow, "/v1/plant"))["shards"]} == {None}
+
+
+async def test_a_condition_is_told_with_its_mend_and_a_commit_with_its_time(
+    shared: Shared, client: httpx.AsyncClient
+) -> None:
+    await shared.books.lease(Shard("s-0"))
+    await shared.books.beat("s-0", 3_600_000)
+    await shared.books.ask("update lease set progress_at = clock_timestamp() - interval '31 seconds'")
+    (told,) = (await get(client, "/v1/plant"))["conditions"]
+    assert told.keys() == {"name", "severity", "shard", "since", "why", "mend"}
+    assert (told["name"], told["shard"]) == ("shard_stuck", "s-0")
+    await shared.books.take(shared.books.producer().put(1))
+    plant = await get(client, "/v1/plant")
+    assert plant["conditions"] == []
+    assert plant["shards"][0]["last_commit"].endswith("Z")
 
 
 async def test_positions_beyond_what_javascript_tells_apart_are_text(shared: Shared, client: httpx.AsyncClient) -> None:

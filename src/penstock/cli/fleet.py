@@ -1,6 +1,8 @@
-"""`shards`: who works on what, and how far behind they are."""
+"""`shards`: who works on what, how far behind they are, and what ails the pipeline."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,11 +10,13 @@ import typer
 from penstock.cli.loop import run_loop
 from penstock.cli.manage import store_url
 from penstock.cli.options import Data, Json
-from penstock.cli.show import show
+from penstock.cli.show import client, show, show_one
+from penstock.errors import Unavailable
 
 if TYPE_CHECKING:
     from penstock.store.accounts import ShardBooks
     from penstock.store.port import LeaseState
+    from penstock.store.postgres import Database
 
 COLUMNS = ("shard", "lane", "slices", "state", "owner", "behind_s", "lease_s", "epoch", "stored", "quarantined")
 
@@ -22,14 +26,32 @@ def shards(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """List the stream's shards: who holds each, for how long, and how old what they take next is."""
+    """List the stream's shards: who holds each, how old what comes next is; and what ails the pipeline, if anything."""
     with store_url(data) as url:
-        found = run_loop(_found(url))
+        found, ails = run_loop(_found(url))
+    ails = ails if ails is not None else _told_by_plant(data)
     rows = [row for row in found if every or row["state"] != "ended"]
-    show(rows, as_json=as_json, columns=COLUMNS if not as_json else ())
+    if as_json:
+        return show_one({"shards": rows, "conditions": ails}, as_json=True)
+    show(rows, as_json=False, columns=COLUMNS)
+    return show_conditions(ails)
 
 
-async def _found(url: str) -> list[dict[str, Any]]:
+def show_conditions(ails: Sequence[Mapping[str, Any]] | None) -> None:
+    """What ails the pipeline, in words; None: nobody could tell."""
+    if ails is None:
+        return typer.echo("\nconditions: not known, for no plant runs here")
+    if not ails:
+        return typer.echo("\nconditions: none")
+    for it in ails:
+        where = f" of {it['shard']}" if it["shard"] else ""
+        since = f" since {it['since'][:19]}Z" if it["since"] else ""
+        typer.echo(f"\n{it['severity']}: {it['name']}{where}{since}\n  {it['why']}\n  mend: {it['mend']}")
+    return None
+
+
+async def _found(url: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None]:
+    """Rows, and the conditions of the shared stream in use; None where there is no such stream."""
     from penstock.store.accounts import Accounts
     from penstock.store.leases import PostgresLeases
     from penstock.store.postgres import Database
@@ -44,9 +66,27 @@ async def _found(url: str) -> list[dict[str, Any]]:
             for stream in {book.stream for book in books}
             for state in await leases.states(stream)
         }
+        return _rows(books, held), await _conditions(database)
     finally:
         await database.close()
-    return _rows(books, held)
+
+
+async def _conditions(database: "Database") -> list[dict[str, Any]] | None:
+    import msgspec
+
+    from penstock.serve.conditions import conditions_of
+    from penstock.store.standing import Standings
+
+    standings = Standings(database)
+    stream = await standings.newest()
+    return None if stream is None else [*map(msgspec.to_builtins, conditions_of(await standings.shared(stream)))]
+
+
+def _told_by_plant(data: Path | None) -> list[dict[str, Any]] | None:
+    """What waits in a local stream only the plant that runs can tell."""
+    with suppress(Unavailable), client(data) as plant:
+        return list(plant.get("/v1/plant")["conditions"])
+    return None
 
 
 def _rows(books: Sequence["ShardBooks"], held: dict[tuple[str, str], "LeaseState"]) -> list[dict[str, Any]]:

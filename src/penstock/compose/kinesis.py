@@ -27,7 +27,7 @@ class Shared(NamedTuple):
     stream: KinesisStream
     producer: Producer
     retention_h: float
-    """How long entries are kept, in hours."""
+    """How long entries are kept, in hours; of two streams that which forgets first."""
 
 
 async def open_kinesis(settings: Settings, *, puts: bool, traces: Traces | None = None) -> Shared:
@@ -58,7 +58,7 @@ async def open_kinesis(settings: Settings, *, puts: bool, traces: Traces | None 
     fan_out = settings.stream.fan_out
     taking = Taking(consumer=fan_out, pushing=await open_client(_pushing(asked)) if fan_out else None)
     stream = KinesisStream(kinesis, lanes, producer, decode_foreign, taking)
-    return Shared(stream, producer, main.retention_hours)
+    return Shared(stream, producer, min(facts.retention_hours for facts in lanes if facts is not None))
 
 
 async def _critical(kinesis: Kinesis, name: str) -> StreamFacts:

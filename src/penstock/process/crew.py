@@ -11,7 +11,7 @@ from penstock.errors import Fenced, PenstockError, Unavailable
 from penstock.model.shard import Unit
 from penstock.process.job import Claim, Job, UnitWorker
 from penstock.process.worker import Ending, Left
-from penstock.store.port import Beat, Lease, Leases
+from penstock.store.port import Beat, Lease, Leases, Terms
 from penstock.stream.port import Stream
 from penstock.telemetry import BEHIND, LEASE_EVENTS, LEASES_HELD, RETENTION_LEFT, log
 
@@ -65,6 +65,7 @@ class Crew:
         self._asked_until_s = self._met_s = self._grace_s = -math.inf
         self._beat_now, self._look_now = asyncio.Event(), asyncio.Event()
         self._failing: set[str] = set()
+        self._declared = False
         self._group = asyncio.TaskGroup()
 
     @property
@@ -189,7 +190,16 @@ class Crew:
         """Whether someone may have given up a unit for us."""
         return _now_s() < self._asked_until_s
 
+    async def _declare(self) -> None:
+        """Once: so that people are told of a stream that is not kept up with, even when nobody is left to warn them."""
+        limits = self._limits
+        terms = Terms(limits.retention_h * 3_600, limits.ttl_s, limits.stuck_s)
+        await self._in_time(self._leases.declare(self._stream.identity, terms))
+        self._declared = True
+
     async def _meet(self) -> None:
+        if not self._declared:
+            await self._declare()
         units = await self._stream.units()
         self._units = {unit.name: unit for unit in units}
         shards = [shard for unit in units for shard in unit.shards]

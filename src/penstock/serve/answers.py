@@ -201,7 +201,8 @@ class ShardAnswer(msgspec.Struct):
     """How far a shard of the stream is committed.
 
     `position` is a decimal number as text: a shared stream's exceed what JavaScript can tell apart. `behind_s` is the
-    age of what comes next, null where nobody has told; `held` says whether the owner's lease still runs.
+    age of what comes next, null where nobody has told; `held` says whether the owner's lease still runs; `last_commit`
+    is when something of it was last stored.
     """
 
     stream: str
@@ -214,10 +215,26 @@ class ShardAnswer(msgspec.Struct):
     committed: int
     lag: int
     behind_s: float | None
+    last_commit: str | None = None
+
+
+class ConditionAnswer(msgspec.Struct):
+    """A state of the pipeline itself that asks for a person, with the reason and the mend.
+
+    `severity` is `critical` or `high`. `shard` is null where it is the whole stream's. `since` is when it began, as far
+    as that is known; of readings that wait, when the oldest came.
+    """
+
+    name: str
+    severity: str
+    shard: str | None
+    since: str | None
+    why: str
+    mend: str
 
 
 class PlantAnswer(msgspec.Struct):
-    """What the page's head says."""
+    """What the page's head says. `conditions` is what ails the pipeline, the worst first; empty when all is well."""
 
     name: str
     zone: str
@@ -225,6 +242,7 @@ class PlantAnswer(msgspec.Struct):
     started: str
     sites: list[str]
     shards: list[ShardAnswer]
+    conditions: list[ConditionAnswer] = []
 
 
 class HealthAnswer(msgspec.Struct):

@@ -1,6 +1,7 @@
 """The books of a stream that counts by itself: one machine's."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 from penstock.errors import Unavailable, Unknown
@@ -11,6 +12,7 @@ from penstock.store.accounts import Accounts, ShardBooks
 from penstock.store.port import Fates
 from penstock.store.postgres import Database
 from penstock.store.read import at
+from penstock.store.standing import ShardStanding, Standing, Standings
 from penstock.store.tally import Sums, Tally
 from penstock.stream.port import CountedStream, Entry, Place, Total
 
@@ -25,6 +27,7 @@ class CountedTallies:
 
     def __init__(self, database: Database, stream: CountedStream) -> None:
         self._accounts, self._tally, self._stream = Accounts(database), Tally(database), stream
+        self._standings = Standings(database)
 
     async def whole(self) -> Sums:
         books = await self._accounts.shards()  # before the totals: what is committed was received
@@ -59,6 +62,13 @@ class CountedTallies:
             for shard, lag in lags.items()
         ]
 
+    async def standing(self) -> Standing:
+        """What waits is as old as its first entry; what was taken is kept until it is stored."""
+        tallies = await self.shards()
+        now, commits = await self._standings.commits(self._stream.identity)
+        shards = [await self._shard_standing(tally, now, commits.get(tally.books.shard)) for tally in tallies]
+        return Standing(now, in_flight=sum(tally.in_flight for tally in tallies), shards=shards)
+
     async def traced(self, batch_id: str, index: int | None) -> Traced:
         places = self._stream.places(batch_id)
         heads = await self._stream.totals()
@@ -69,6 +79,12 @@ class CountedTallies:
 
     async def producers(self) -> int | None:
         return None
+
+    async def _shard_standing(self, tally: ShardTally, now: datetime, committed_at: datetime | None) -> ShardStanding:
+        books = tally.books
+        entry = await self._stream.read(Place(books.shard, books.position + 1)) if tally.in_flight else None
+        behind_s = 0.0 if entry is None else max(0.0, (now - at(entry.received_us)).total_seconds())
+        return ShardStanding(books.shard, False, committed_at, behind_s, committed_at)
 
     def _lags(self, books: Sequence[ShardBooks], totals: Mapping[str, Total]) -> dict[str, int]:
         """Readings in flight by shard: the stream's head less what is committed."""

@@ -1,5 +1,6 @@
 """`/v1/plant`, `/v1/shards`, `/v1/live`: the plant as a whole."""
 
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 from litestar import get
@@ -10,19 +11,22 @@ from litestar.response import Stream
 from penstock.errors import Undecodable
 from penstock.model.access import ALL_SITES, Caller
 from penstock.serve.answers import Listing, PlantAnswer, ShardAnswer
+from penstock.serve.conditions import conditions_of
 from penstock.serve.desk import Desk, seen_paths
 from penstock.serve.given import GivenCaller, GivenDesk, GivenLive, Prefix
 from penstock.serve.hub import Wish
 from penstock.serve.tallies import ShardTally
-from penstock.serve.words import prefix_of, rfc3339
+from penstock.serve.words import prefix_of, rfc3339, told
+from penstock.store.standing import Standing
 
 TAGS_MAX: Final = 2_000
 
 
 @get("/v1/plant", raises=[])
 async def get_plant(desk: GivenDesk, caller: GivenCaller, started_us: NamedDependency[int]) -> PlantAnswer:
-    """The plant's name, time zone and version, the sites that the caller sees, and the shards that are worked on."""
+    """The plant's name, zone and version, the sites that the caller sees, the shards, and what ails the pipeline."""
     settings = desk.parts.settings.serve
+    standing = await desk.parts.tallies.standing()
     sites = [site for site in await desk.registry.sites() if caller.may_read(site)]
     return PlantAnswer(
         name=settings.plant,
@@ -30,14 +34,15 @@ async def get_plant(desk: GivenDesk, caller: GivenCaller, started_us: NamedDepen
         version=desk.parts.version,
         started=rfc3339(started_us),
         sites=sites,
-        shards=await _shards(desk, caller),
+        shards=await _shards(desk, caller, standing),
+        conditions=conditions_of(standing),
     )
 
 
 @get("/v1/shards", raises=[])
 async def list_shards(desk: GivenDesk, caller: GivenCaller) -> Listing[ShardAnswer]:  # whoever may read
     """How far each shard is committed, by whom, and how much and how old is what waits; without those that ended."""
-    return Listing(await _shards(desk, caller))
+    return Listing(await _shards(desk, caller, await desk.parts.tallies.standing()))
 
 
 @get("/v1/live", media_type="text/event-stream", raises=[])
@@ -60,12 +65,16 @@ async def get_live(
     return Stream(live.events(listener), media_type="text/event-stream", headers=headers)
 
 
-async def _shards(desk: Desk, caller: Caller) -> list[ShardAnswer]:
+async def _shards(desk: Desk, caller: Caller, standing: Standing) -> list[ShardAnswer]:
     names_owners = ALL_SITES in caller.sites
-    return [_shard(tally, names_owner=names_owners) for tally in await desk.parts.tallies.shards()]
+    commits = {shard.shard: shard.committed_at for shard in standing.shards}
+    return [
+        _shard(tally, commits.get(tally.books.shard), names_owner=names_owners)
+        for tally in await desk.parts.tallies.shards()
+    ]
 
 
-def _shard(tally: ShardTally, *, names_owner: bool) -> ShardAnswer:
+def _shard(tally: ShardTally, committed_at: datetime | None, *, names_owner: bool) -> ShardAnswer:
     books = tally.books
     return ShardAnswer(
         stream=books.stream,
@@ -78,6 +87,7 @@ def _shard(tally: ShardTally, *, names_owner: bool) -> ShardAnswer:
         committed=books.fates.readings,
         lag=tally.in_flight,
         behind_s=None if books.behind_ms is None else books.behind_ms / 1_000,
+        last_commit=None if committed_at is None else told(committed_at),
     )
 
 

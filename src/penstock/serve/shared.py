@@ -14,6 +14,7 @@ from penstock.store.accounts import Accounts, Exceptional, FlushOf, ShardBooks
 from penstock.store.postgres import Database
 from penstock.store.producers import Producers
 from penstock.store.read import at
+from penstock.store.standing import Standing, Standings
 from penstock.store.tally import Sums, Tally
 from penstock.stream.port import BatchRef, Entry, SharedStream
 
@@ -23,7 +24,7 @@ class SharedTallies:
 
     def __init__(self, database: Database, stream: SharedStream) -> None:
         self._accounts, self._tally, self._producers = Accounts(database), Tally(database), Producers(database)
-        self._stream = stream
+        self._standings, self._stream = Standings(database), stream
 
     async def whole(self) -> Sums:
         return await self._tally.whole()
@@ -40,6 +41,9 @@ class SharedTallies:
         open_books = [book for book in books if not book.ended]
         waiting = by_shard(open_books, await self._tally.belts(self._stream.identity))
         return [ShardTally(book, waiting.get(book.shard, 0)) for book in open_books]
+
+    async def standing(self) -> Standing:
+        return await self._standings.shared(self._stream.identity)
 
     async def producers(self) -> int | None:
         return await self._producers.alive(self._stream.identity)

@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 from penstock.serve.answers import FateAnswer
 from penstock.store.accounts import ShardBooks
+from penstock.store.standing import Standing
 from penstock.store.tally import Sums
 
 
@@ -41,6 +42,10 @@ class Tallies(Protocol):
 
     async def shards(self) -> Sequence[ShardTally]:
         """Shards of the stream that is used now, without those worked to their end. Raises Unavailable."""
+        ...
+
+    async def standing(self) -> Standing:
+        """How the stream that is used now stands, and each of its shards. Raises Unavailable."""
         ...
 
     async def traced(self, batch_id: str, index: int | None) -> Traced:

@@ -7,7 +7,7 @@ import msgspec
 
 from penstock.errors import Fenced
 from penstock.model.shard import Shard
-from penstock.store.port import Beat, Behind, Checkpoint, Lease, LeaseState
+from penstock.store.port import Beat, Behind, Checkpoint, Lease, LeaseState, Terms
 from penstock.store.postgres import Database
 from penstock.store.sql import statements
 
@@ -73,6 +73,13 @@ class PostgresLeases:
 
     async def leave(self, stream: str, owner: str) -> None:
         await self._rows("leave", {"stream": stream, "owner": owner}, returning=False)
+
+    async def declare(self, stream: str, terms: Terms) -> None:
+        await self._rows("declare", {"stream": stream, **terms._asdict()}, returning=False)
+
+    async def terms(self, stream: str) -> Terms | None:
+        rows = await self._rows("terms", {"stream": stream})
+        return Terms(*rows[0]) if rows else None
 
     async def states(self, stream: str) -> Sequence[LeaseState]:
         return [_state(*row) for row in await self._rows("states", {"stream": stream})]

@@ -11,7 +11,7 @@ from penstock.errors import Fenced
 from penstock.model.batch import Lane
 from penstock.model.shard import Shard
 from penstock.store.memory import MemoryHistory
-from penstock.store.port import Beat, Behind, Lease, LeaseState, Span
+from penstock.store.port import Beat, Behind, Lease, LeaseState, Span, Terms
 
 LOST_AFTER_S: Final = 60.0
 
@@ -61,6 +61,7 @@ class MemoryLeases:
         self._history, self._now_s, self._lost_after_s = history, now_s, lost_after_s
         self._units: dict[tuple[str, str], _Unit] = {}
         self._seen_at_s: dict[tuple[str, str], float] = {}
+        self._terms: dict[str, Terms] = {}
 
     async def meet(self, stream: str, shards: Sequence[Shard]) -> Sequence[str]:
         now_s = self._now_s()
@@ -154,6 +155,12 @@ class MemoryLeases:
         self._seen_at_s.pop((stream, owner), None)
         for unit in self._held(stream):
             unit.wanted_by = None if unit.wanted_by == owner else unit.wanted_by
+
+    async def declare(self, stream: str, terms: Terms) -> None:
+        self._terms[stream] = terms
+
+    async def terms(self, stream: str) -> Terms | None:
+        return self._terms.get(stream)
 
     async def states(self, stream: str) -> Sequence[LeaseState]:
         units = [unit for (of, _), unit in self._units.items() if of == stream]

@@ -258,6 +258,17 @@ class Behind(NamedTuple):
     """Whether anything was committed, or there was nothing to commit, since the last beat."""
 
 
+class Terms(NamedTuple):
+    """What those who work on a shared stream go by, in seconds."""
+
+    retention_s: float
+    """How long the stream keeps entries."""
+    lease_s: float
+    """A worker that is silent for so long loses its units."""
+    stuck_s: float
+    """A unit that is behind without progress for so long is given up."""
+
+
 class Beat(NamedTuple):
     """What a heartbeat brings back."""
 
@@ -338,6 +349,14 @@ class Leases(Protocol):
 
     async def leave(self, stream: str, owner: str) -> None:
         """This worker is gone: it counts no more."""
+        ...
+
+    async def declare(self, stream: str, terms: Terms) -> None:
+        """What we go by, for people to see; who says so last is believed, and it stays when all are gone."""
+        ...
+
+    async def terms(self, stream: str) -> Terms | None:
+        """What was declared last, if anything was."""
         ...
 
     async def states(self, stream: str) -> Sequence[LeaseState]:

@@ -10,8 +10,8 @@ order by it ->> 'name'
 on conflict (stream, shard) do nothing;
 
 -- name: meet_leases
-insert into lease (stream, unit)
-select %(stream)s, unit from unnest(%(units)s::text[]) unit order by unit
+insert into lease (stream, unit, met_at)
+select %(stream)s, unit, clock_timestamp() from unnest(%(units)s::text[]) unit order by unit
 on conflict (stream, unit) do nothing;
 
 -- name: name_units
@@ -172,6 +172,16 @@ with unasked as (
     update lease set wanted_by = null where stream = %(stream)s and wanted_by = %(owner)s
 )
 delete from worker where stream = %(stream)s and owner = %(owner)s;
+
+-- name: declare
+insert into stream_terms as t (stream, retention_s, lease_s, stuck_s)
+values (%(stream)s, %(retention_s)s, %(lease_s)s, %(stuck_s)s)
+on conflict (stream) do update
+set retention_s = excluded.retention_s, lease_s = excluded.lease_s, stuck_s = excluded.stuck_s,
+    told_at = excluded.told_at;
+
+-- name: terms
+select retention_s, lease_s, stuck_s from stream_terms where stream = %(stream)s;
 
 -- name: states
 select l.unit, s.lane, lower(s.slices), upper(s.slices), s.parents, l.owner, s.epoch, s.position, l.behind_ms,
