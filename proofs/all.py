@@ -32,7 +32,7 @@ PROOFS = {
     "p11": Proof("p11_rotation.py", "50", "6"),
     "p12": Proof("p12_inputs.py", "1000000", "20000"),
     "p20": Proof("p20_canaries.py", "1", "1"),
-    "deployments": Proof("deployments.py", "tokyo london montreal virginia frankfurt beside", ""),
+    "deployments": Proof("deployments.py", "tokyo london montreal virginia frankfurt beside governed sealed", ""),
 }
 
 

@@ -1,9 +1,10 @@
-"""DEPLOYMENTS: all five, really applied on simulated AWS, one after another; then one twice, side by side.
+"""DEPLOYMENTS: all five, really applied on simulated AWS, one after another; one twice, side by side; two under lock.
 
 Synthesised, validated, applied; a second plan changes nothing; readings go through the applied tasks into PostgreSQL,
 Redis and the archive; destroyed, and nothing is left. The control: a queue that no stack made is found as left.
+`governed`: an archive under a lock is a reason not to destroy, until its role lifts it. `sealed`: it stays.
 
-    python3 run.py prove deployments [PROFILE… | beside]
+    python3 run.py prove deployments [PROFILE… | beside | governed | sealed]
 
 What this is not: no permission is enforced, no container runs, nothing scales, no alarm goes off, no real account.
 """
@@ -11,6 +12,7 @@ What this is not: no permission is enforced, no container runs, nothing scales, 
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 TESTS = Path(__file__).parent.parent / "tests"
@@ -18,17 +20,17 @@ sys.path.insert(0, str(TESTS))
 
 from simaws import SimulatedAws  # noqa: E402
 from simaws.leftovers import leftovers  # noqa: E402
+from simaws.locks import lift, stay  # noqa: E402
 from simaws.loop import Life, Trial, live, standing  # noqa: E402
 from simaws.plant import carry  # noqa: E402
-from simaws.terraform import NotHere  # noqa: E402
 
 PROFILES = ("tokyo", "london", "montreal", "virginia", "frankfurt")
-BESIDE = "beside"
+SMALLEST = "montreal"
 SECONDS_MAX = 300
 
 
 def main(words: list[str]) -> int:
-    chosen = " ".join(words).split() or [*PROFILES, BESIDE]
+    chosen = " ".join(words).split() or [*PROFILES, *OTHERS]
     folder = Path(tempfile.mkdtemp(prefix="penstock-deployments-"))
     print(f"logs, stacks and states: {folder}", flush=True)
     failed = [name for name in chosen if not holds(name, folder)]
@@ -39,9 +41,9 @@ def main(words: list[str]) -> int:
 def holds(name: str, folder: Path) -> bool:
     began_s = time.monotonic()
     try:
-        told = beside(folder) if name == BESIDE else str(live(Trial(name, folder, say=say), carry))
-    except (AssertionError, NotHere) as error:
-        say(f"{name}: FAILED after {time.monotonic() - began_s:.0f} s: {error}")
+        told = OTHERS[name](folder) if name in OTHERS else str(live(Trial(name, folder, say=say), carry))
+    except Exception:  # noqa: BLE001  # the others are tried whatever befell this one
+        say(f"{name}: FAILED after {time.monotonic() - began_s:.0f} s: {traceback.format_exc()}")
         return False
     took_s = time.monotonic() - began_s
     say(f"{told}{'' if took_s < SECONDS_MAX else f' (more than {SECONDS_MAX} s)'}")
@@ -50,7 +52,7 @@ def holds(name: str, folder: Path) -> bool:
 
 def beside(folder: Path) -> str:
     """Two suffixes of the smallest profile stand in one account at once."""
-    one, two = (Life(Trial("montreal", folder, suffix, ("fast=true",), say)) for suffix in ("one", "two"))
+    one, two = (Life(Trial(SMALLEST, folder, suffix, ("fast=true",), say)) for suffix in ("one", "two"))
     with SimulatedAws(region=one.trial.deployment.region, log=folder / "beside.log") as aws:
         with standing(one, aws) as first, standing(two, aws) as second:
             assert first.output("kinesis_stream_name") != second.output("kinesis_stream_name")
@@ -59,6 +61,24 @@ def beside(folder: Path) -> str:
         aws.client("sqs").create_queue(QueueName="nobodys")
         assert list(leftovers(aws)) == ["queues"], "the control was not found"
     return f"beside: {one.resources} and {two.resources} resources stood in one account; the control was found"
+
+
+def governed(folder: Path) -> str:
+    """Destroyed only by who may lift locks, and says so."""
+    trial = Trial(SMALLEST, folder, "governed", ("fast=true", "archive.retention=governance"), say)
+    return f"governed: refused, then lifted: {live(trial, carry, lift)}"
+
+
+def sealed(folder: Path) -> str:
+    """Applied and used; then neither `destroy` nor S3 lets it go. What stands ends with simulated AWS."""
+    trial = Trial(SMALLEST, folder, "sealed", ("fast=true", "archive.retention=sealed"), say)
+    life, region = Life(trial), trial.deployment.region
+    with SimulatedAws(region=region, log=folder / "sealed.log") as aws, standing(life, aws, stay) as applied:
+        life.used = carry(applied)
+    return f"sealed: refused, by S3 too: {life}"
+
+
+OTHERS = {"beside": beside, "governed": governed, "sealed": sealed}
 
 
 def say(text: str) -> None:

@@ -45,6 +45,7 @@ class Applied(NamedTuple):
     aws: SimulatedAws
     outputs: dict[str, Any]
     terraform: Terraform
+    resources: int
 
     def output(self, name: str) -> str:
         """What the deployment says under *name*, however this profile spells it."""
@@ -73,12 +74,23 @@ class Life:
         return f"{self.trial.profile}: {self.resources} resources, {total:.0f} s ({steps}); {self.used}"
 
 
-def live(trial: Trial, use: Callable[[Applied], str]) -> Life:
-    """Go through all of it; *use* says what it did. Raises NotHere, or AssertionError with what does not hold."""
+Use = Callable[[Applied], str]
+"""Says what it did."""
+Leave = Callable[[Applied], None]
+"""Takes it down, as far as it can be."""
+
+
+def torn_down(applied: Applied) -> None:
+    destroyed = applied.terraform.destroy()
+    assert destroyed == applied.resources, f"{applied.resources} were made, {destroyed} destroyed"
+
+
+def live(trial: Trial, use: Use, leave: Leave = torn_down) -> Life:
+    """Go through all of it. Raises NotHere, or AssertionError with what does not hold."""
     life = Life(trial)
     with SimulatedAws(region=trial.deployment.region, log=trial.folder / f"{trial.profile}-aws.log") as aws:
         before = leftovers(aws)
-        with standing(life, aws) as applied, life.step("use"):
+        with standing(life, aws, leave) as applied, life.step("use"):
             life.used = use(applied)
         after = leftovers(aws)
         assert after == before, f"destroyed, and still there: {_more(after, before)}"
@@ -86,7 +98,7 @@ def live(trial: Trial, use: Callable[[Applied], str]) -> Life:
 
 
 @contextmanager
-def standing(life: Life, aws: SimulatedAws) -> Iterator[Applied]:
+def standing(life: Life, aws: SimulatedAws, leave: Leave = torn_down) -> Iterator[Applied]:
     """Synthesised, applied and planned again on entering; destroyed on leaving, unless something failed before."""
     with life.step("synth"):
         terraform = lay_down(life.trial, aws)
@@ -98,10 +110,10 @@ def standing(life: Life, aws: SimulatedAws) -> Iterator[Applied]:
     with life.step("plan"):
         changes = terraform.changes()
         assert not changes, "a second plan would change:\n" + "\n".join(changes)
-    yield Applied(life.trial.deployment, aws, terraform.outputs(), terraform)
+    applied = Applied(life.trial.deployment, aws, terraform.outputs(), terraform, life.resources)
+    yield applied
     with life.step("destroy"):
-        destroyed = terraform.destroy()
-        assert destroyed == life.resources, f"{life.resources} were made, {destroyed} destroyed"
+        leave(applied)
 
 
 def lay_down(trial: Trial, aws: SimulatedAws) -> Terraform:

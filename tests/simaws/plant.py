@@ -156,11 +156,12 @@ def rotation(applied: Applied) -> Any:
 
 def rotate(secrets: Any, login: str) -> None:
     """As Secrets Manager does it: a token for the version to come, then four steps."""
-    from penstock.secrets.rotation.handler import rotate as step  # noqa: PLC0415  # reads its environment when called
+    from penstock.secrets.rotation import handler  # noqa: PLC0415  # reads its environment when called
 
+    handler.client.cache_clear()  # it keeps its client, as a function of Lambda's may: that of another account here
     token = str(uuid.uuid4())
     for name in ("createSecret", "setSecret", "testSecret", "finishSecret"):
-        step({"Step": name, "SecretId": login, "ClientRequestToken": token}, None)
+        handler.rotate({"Step": name, "SecretId": login, "ClientRequestToken": token}, None)
 
 
 def let_into_redis(place: Here) -> None:
