@@ -5,14 +5,16 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from gate import Gate, Way
+from psycopg import AsyncConnection
 
 from kinesis_fake import QUICK, UNLIMITED, FakeKinesis, Limits, Timing
 from penstock.client import Client
@@ -45,10 +47,11 @@ class Fleet:
         served = await self.running.enter_async_context(front(self.settings, self.url, half))
         return await self.running.enter_async_context(Client(served.url, self.key))
 
-    async def worker(self) -> Callable[[], Awaitable[None]]:
-        """Starts one; what it gives stops it in order."""
+    async def worker(self, **process: object) -> Callable[[], Awaitable[None]]:
+        """Starts one, with settings of *process*; what it gives stops it in order."""
         stop = asyncio.Event()
-        task = asyncio.create_task(self._work(stop))
+        settings = self.settings.model_copy(update={"process": self.settings.process.model_copy(update=process)})
+        task = asyncio.create_task(self._work(settings, stop))
         self.stops.append((stop, task))
 
         async def end() -> None:
@@ -57,9 +60,9 @@ class Fleet:
 
         return end
 
-    async def _work(self, stop: asyncio.Event) -> None:
-        async with opened_stream(self.settings, writable=True) as opened:
-            await work_on(self.settings, opened, self.url, stop)
+    async def _work(self, settings: Settings, stop: asyncio.Event) -> None:
+        async with opened_stream(settings, writable=True) as opened:
+            await work_on(settings, opened, self.url, stop)
 
 
 @pytest.fixture
@@ -143,6 +146,64 @@ async def test_a_worker_that_stops_hands_over_at_once(fleet: Fleet) -> None:
     books = await settled(page, 200)
     assert (books["stored"], books["unaccounted"]) == (200, 0)
     assert time.monotonic() - began < 10, "whoever takes over need not wait for a lease to run out"
+
+
+async def test_retention_that_runs_out_is_told_while_a_worker_stalls_and_no_more_when_it_caught_up(
+    fleet: Fleet,
+) -> None:
+    door, page = await fleet.door(Half.INGEST), await fleet.door(Half.SERVE)
+    for _ in range(3):
+        await door.post("/v1/readings", readings(100))
+    await _told(page, ("no_workers", "critical"))
+    fleet.kinesis.faults.clock_offset_s = 19 * 3_600  # of the 24 that the stream keeps them
+    await door.post("/v1/readings", readings(100, at=1_000))
+    async with _stalled(fleet.url):
+        end = await fleet.worker(flush_readings_max=1)  # what it has in its hands does not count as waiting
+        (told, *_) = await _told(page, ("retention_running_out", "critical"))
+        assert "19 h ago" in told["why"]
+        said = json.loads(await _shards(fleet, "--json"))
+        assert (told["name"], told["mend"]) in {(it["name"], it["mend"]) for it in said["conditions"]}
+        assert {shard["state"] for shard in said["shards"]} == {"held"}
+        assert f"critical: retention_running_out of {told['shard']} since " in await _shards(fleet)
+    await _told(page)
+    assert "conditions: none" in await _shards(fleet)
+    assert (await settled(page, 400))["stored"] == 200
+    assert {
+        shard["last_commit"] is not None for shard in (await page.get("/v1/plant"))["shards"] if shard["committed"]
+    } == {True}
+    await end()
+    await _told(page, ("no_workers", "high"))
+
+
+async def _told(page: Client, *names: tuple[str, str]) -> list[dict[str, str]]:
+    """The conditions, once these are among them; without names, once there are none."""
+    deadline_s, told = time.monotonic() + 20, []
+    while time.monotonic() < deadline_s:
+        told = (await page.get("/v1/plant"))["conditions"]
+        found = {(it["name"], it["severity"]) for it in told}
+        if found.issuperset(names) and bool(found) == bool(names):
+            return told
+        await asyncio.sleep(0.1)
+    raise AssertionError(told)
+
+
+@asynccontextmanager
+async def _stalled(url: str) -> AsyncIterator[None]:
+    """Nobody can commit meanwhile, though everything answers."""
+    async with await AsyncConnection.connect(url) as connection:
+        await connection.execute("lock table flush in exclusive mode")
+        yield
+
+
+async def _shards(fleet: Fleet, *words: str) -> str:
+    """What `penstock shards` prints."""
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "penstock", "shards", "--data", str(fleet.settings.data), *words,
+        env={**os.environ, "PENSTOCK_STORE__URL": fleet.url}, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    told, _ = await running.communicate()
+    assert running.returncode == 0
+    return told.decode()
 
 
 async def test_a_worker_that_starts_before_its_database_waits_for_it(fleet: Fleet) -> None:

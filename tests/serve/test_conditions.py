@@ -123,15 +123,28 @@ async def test_a_shard_that_is_behind_and_does_not_move_is_stuck_and_one_that_mo
     assert await found(books) == []
 
 
-async def test_a_shard_that_idled_is_not_stuck_when_something_comes(books: SharedBooks) -> None:
+async def test_a_worker_that_hangs_with_all_that_there_is_in_its_hands_is_stuck_too(books: SharedBooks) -> None:
+    await books.beat("s-lo", 0)
+    await ago(books, "progress_at", 31)  # one that has nothing to do looks, and says so
+    assert await named(books) == [("shard_stuck", "high", "s-lo")]
+
+
+async def test_a_shard_that_changed_hands_is_not_stuck_when_something_comes(books: SharedBooks) -> None:
+    await books.ask("update lease set progress_at = null")
+    assert await found(books) == []
     await books.beat("s-lo", 200)
-    await ago(books, "progress_at", 3_600)
+    await books.ask("update lease set progress_at = null")
     assert await found(books) == []
 
 
-async def test_a_stuck_shard_that_changes_hands_stays_stuck(books: SharedBooks) -> None:
+async def test_a_stuck_shard_that_changes_hands_stays_stuck_but_its_new_worker_is_given_time(
+    books: SharedBooks,
+) -> None:
     await books.beat("s-lo", 120_000)
     await books.ask("update lease set progress_at = null where unit = 's-lo'")
+    await ago(books, "taken_at", 9)
+    assert await found(books) == []
+    await ago(books, "taken_at", 11)
     assert await named(books) == [("shard_stuck", "high", "s-lo")]
 
 

@@ -40,9 +40,8 @@ UNOWNED: Final = (
     "See why workers leave it in their log, and start one more (`penstock work`).",
 )
 STUCK: Final = (
-    "Readings wait in this shard, and nothing comes of them.",
-    "See what its worker says in its log, and what `penstock doctor` finds of the database; another worker tries"
-    " by itself.",
+    "The worker that has this shard gets nothing done: what comes to it is not stored.",
+    "See what it says in its log, and what `penstock doctor` finds of the database; then start it anew.",
 )
 STUCK_HERE: Final = (
     "Readings wait, and nothing comes of them. They are kept.",
@@ -88,24 +87,19 @@ def _of_retention(shard: ShardStanding, standing: Standing) -> Iterator[Conditio
 
 
 def _of_work(shard: ShardStanding, standing: Standing) -> Iterator[ConditionAnswer]:
-    now, waits_since = standing.now, _stands_since(shard, standing.now)
-    if shard.free_since is not None and now - shard.free_since > timedelta(seconds=2 * standing.lease_s):
+    if _longer(standing, shard.free_since, 2 * standing.lease_s):
         yield _condition("shard_unowned", "high", shard, shard.free_since, UNOWNED)
-    elif waits_since is not None and now - waits_since > timedelta(seconds=standing.stuck_s):
+    elif _longer(standing, shard.moved_at, standing.stuck_s):
         words = STUCK if standing.workers is not None else STUCK_HERE
-        yield _condition("shard_stuck", "high", shard, waits_since, words)
+        yield _condition("shard_stuck", "high", shard, shard.moved_at, words)
 
 
-def _stands_since(shard: ShardStanding, now: datetime) -> datetime | None:
-    """Since when something waits without anything coming of the shard; a shard that idled stands since it waits."""
-    if not shard.behind_s:
-        return None
-    came_at = now - timedelta(seconds=shard.behind_s)
-    return came_at if shard.moved_at is None else max(came_at, shard.moved_at)
+def _longer(standing: Standing, since: datetime | None, seconds: float) -> bool:
+    return since is not None and standing.now - since > timedelta(seconds=seconds)
 
 
 def _condition(
-    name: str, severity: str, shard: ShardStanding, since: datetime, words: tuple[str, str], **figures: str
+    name: str, severity: str, shard: ShardStanding, since: datetime | None, words: tuple[str, str], **figures: str
 ) -> ConditionAnswer:
     why, mend = words
     return ConditionAnswer(name, severity, shard.shard, _told(since), why.format(**figures), mend)

@@ -83,8 +83,11 @@ class CountedTallies:
     async def _shard_standing(self, tally: ShardTally, now: datetime, committed_at: datetime | None) -> ShardStanding:
         books = tally.books
         entry = await self._stream.read(Place(books.shard, books.position + 1)) if tally.in_flight else None
-        behind_s = 0.0 if entry is None else max(0.0, (now - at(entry.received_us)).total_seconds())
-        return ShardStanding(books.shard, False, committed_at, behind_s, committed_at)
+        if entry is None:
+            return ShardStanding(books.shard, committed_at=committed_at, behind_s=0.0)
+        came_at = min(now, at(entry.received_us))
+        moved_at = came_at if committed_at is None else max(came_at, committed_at)
+        return ShardStanding(books.shard, False, committed_at, (now - came_at).total_seconds(), moved_at)
 
     def _lags(self, books: Sequence[ShardBooks], totals: Mapping[str, Total]) -> dict[str, int]:
         """Readings in flight by shard: the stream's head less what is committed."""

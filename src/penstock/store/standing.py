@@ -24,7 +24,8 @@ class ShardStanding(NamedTuple):
     behind_s: float | None = None
     """How old what comes next is; 0: nothing waits; None: nobody has told."""
     moved_at: datetime | None = None
-    """When something of it was last stored, or its holder saw that there was nothing to store."""
+    """When its holder last got on: stored something, or saw that there was nothing to store. Where none ever did,
+    when what waits came; None: nothing waits, as far as anyone has told."""
     free_since: datetime | None = None
     """Since when anyone could have taken it and nobody has it; None: it is held, or its parents are not done."""
     lost_at: datetime | None = None
@@ -64,7 +65,7 @@ class Standings:
         ((now, retention_s, lease_s, stuck_s, workers, seen_at, in_flight),) = await self._rows(
             "stream", stream=stream, lease_s=LEASE_S, stuck_s=STUCK_S
         )
-        shards = [ShardStanding(*row) for row in await self._rows("shards", stream=stream)]
+        shards = [ShardStanding(*row) for row in await self._rows("shards", stream=stream, lease_s=lease_s)]
         return Standing(now, stuck_s, lease_s, retention_s, workers, seen_at, in_flight, shards)
 
     async def commits(self, stream: str) -> tuple[datetime, Mapping[str, datetime]]:

@@ -102,7 +102,7 @@ with mine as (
 )
 update lease l
 set owner = %(owner)s, epoch = raised.epoch, expires_at = clock_timestamp() + %(ttl_s)s * interval '1 second',
-    wanted_by = null, behind_ms = null, progress_at = null
+    taken_at = clock_timestamp(), wanted_by = null, behind_ms = null, progress_at = null
 from raised where l.stream = %(stream)s and l.unit = raised.shard
 returning l.unit, l.epoch, raised.position, raised.counted;
 

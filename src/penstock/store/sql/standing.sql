@@ -38,17 +38,23 @@ cross join lateral (
 -- name: shards
 -- What waits behind a lease that ran out grows older, though nobody is there to say so. Nobody can take a unit
 -- before its parents are worked to their end. The last that named a lost unit did so when it still was there.
-select s.shard, s.ended, f.committed_at,
-       case when not s.ended and isfinite(l.expires_at) then
-           l.behind_ms + greatest(0, 1000 * extract(epoch from clock_timestamp() - l.expires_at))
-       end::float8 / 1000,
-       greatest(l.progress_at, f.committed_at),
+-- A holder gets on even when there is nothing to do: it looks. One that has only just come is given some time.
+select s.shard, s.ended, f.committed_at, b.behind_s,
+       case when l.progress_at is not null then greatest(l.progress_at, f.committed_at)
+            when b.behind_s > 0 and coalesce(l.taken_at < clock_timestamp() - %(lease_s)s * interval '1 second', true)
+            then greatest(clock_timestamp() - b.behind_s * interval '1 second', f.committed_at)
+       end,
        case when not s.ended and (l.owner is null or l.expires_at <= clock_timestamp()) and coalesce(p.ended, true) then
            greatest(l.met_at, case when isfinite(l.expires_at) then l.expires_at end, p.ended_at)
        end,
        case when s.lost then l.named_at end
 from shard s
 join lease l on l.stream = s.stream and l.unit = s.shard
+cross join lateral (
+    select case when not s.ended and isfinite(l.expires_at) then
+               l.behind_ms + greatest(0, 1000 * extract(epoch from clock_timestamp() - l.expires_at))
+           end::float8 / 1000 as behind_s
+) b
 left join lateral (
     select committed_at from flush
     where stream = s.stream and shard = s.shard

@@ -1,5 +1,5 @@
 -- needs: 10
--- How a shared stream stands: what its workers go by, and when each unit became known.
+-- How a shared stream stands: what its workers go by, and when each unit became known and was taken.
 
 create table stream_terms (
     stream      text primary key,
@@ -12,5 +12,6 @@ comment on table stream_terms is
     'What the worker that began last goes by: it stays when all workers are gone, for then it is needed most.';
 comment on column stream_terms.retention_s is 'How long the stream keeps entries.';
 
-alter table lease add column met_at timestamptz;
+alter table lease add column met_at timestamptz, add column taken_at timestamptz;
 comment on column lease.met_at is 'When the unit became known; null of those from before this column.';
+comment on column lease.taken_at is 'When its owner, or the last that it had, took it.';
