@@ -23,6 +23,7 @@ from simaws.leftovers import leftovers  # noqa: E402
 from simaws.locks import lift, stay  # noqa: E402
 from simaws.loop import Life, Trial, live, standing  # noqa: E402
 from simaws.plant import carry  # noqa: E402
+from simaws.terraform import NotHere  # noqa: E402
 
 PROFILES = ("tokyo", "london", "montreal", "virginia", "frankfurt")
 SMALLEST = "montreal"
@@ -42,8 +43,9 @@ def holds(name: str, folder: Path) -> bool:
     began_s = time.monotonic()
     try:
         told = OTHERS[name](folder) if name in OTHERS else str(live(Trial(name, folder, say=say), carry))
-    except Exception:  # noqa: BLE001  # the others are tried whatever befell this one
-        say(f"{name}: FAILED after {time.monotonic() - began_s:.0f} s: {traceback.format_exc()}")
+    except Exception as error:  # noqa: BLE001  # the others are tried whatever befell this one
+        why = str(error) if isinstance(error, (AssertionError, NotHere)) else traceback.format_exc()
+        say(f"{name}: FAILED after {time.monotonic() - began_s:.0f} s: {why}")
         return False
     took_s = time.monotonic() - began_s
     say(f"{told}{'' if took_s < SECONDS_MAX else f' (more than {SECONDS_MAX} s)'}")
