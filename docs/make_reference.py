@@ -15,6 +15,7 @@ from penstock.cli import app
 from penstock.ingest.refusal import DETAIL
 from penstock.process.keep import UNFIT
 from penstock.process.validate import REASONS
+from penstock.serve.conditions import CONDITIONS
 from penstock.serve.metrics import BOOKED
 from penstock.settings import Room, Settings
 
@@ -35,6 +36,9 @@ def reference() -> str:
         *table(("code", "meaning"), DETAIL.items()),
         "## Reasons of quarantine",
         *table(("reason", "meaning"), (REASONS | UNFIT).items()),
+        "## Conditions",
+        "What ails the pipeline itself, in `GET /v1/plant`, on the page and in `penstock shards`, each with its mend.",
+        *table(("name", "meaning"), CONDITIONS.items()),
         "## Errors",
         "Grouped by what the caller does next; `code` is the same in problem+json, logs and metrics.",
         *table(("code", "meaning"), error_codes()),

@@ -126,6 +126,30 @@ def open_alarms() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def shard(name: str, **given: Any) -> dict[str, Any]:
+    """One that is held and well."""
+    base = {
+        "stream": "log:1", "shard": name, "lane": name, "owner": "gateway-7 4711", "held": True, "epoch": 3,
+        "position": "118", "committed": 4_000, "lag": 0, "behind_s": None, "last_commit": iso(time.time() - 1),
+    }  # fmt: skip
+    return base | given
+
+
+def kinesis_shards(n: int) -> list[dict[str, Any]]:
+    """Of a stream that three workers share."""
+    owner = "ip-10-0-{}-17.internal 7 1a2b3c"
+    return [
+        shard(f"shardId-{i:012}", lane="bulk", owner=owner.format(i % 3), behind_s=0.0, lag=40 + i, epoch=2 + i % 3,
+              stream="kinesis:plant")
+        for i in range(n)
+    ]  # fmt: skip
+
+
+def condition(name: str, severity: str = "high", **given: Any) -> dict[str, Any]:
+    base = {"name": name, "severity": severity, "shard": None, "since": iso(time.time() - 60), "why": "", "mend": ""}
+    return base | given
+
+
 class FakePlant:
     """Serves the page and `/v1` on a free port. `asked` records what was posted."""
 
@@ -136,6 +160,8 @@ class FakePlant:
         self.feeds: list[queue.SimpleQueue[tuple[str, Any]]] = []
         self.unaccounted = 0
         self.failing: dict[str, str] = {}
+        self.shards: list[dict[str, Any]] = [shard(name) for name in ("critical", "bulk")]
+        self.conditions: list[dict[str, Any]] = []
         self.frozen = False
         self.started = time.time()
         self._server = Server(("127.0.0.1", 0), partial(Door, self))
@@ -333,7 +359,12 @@ def quarantined(plant: FakePlant, query: Query) -> dict[str, Any]:
 
 
 ROUTES: dict[str, Callable[[FakePlant, Query], Any]] = {
-    "/v1/plant": lambda plant, _: {"name": "Lyon works", "zone": "Europe/Paris", "now": iso(time.time())},
+    "/v1/plant": lambda plant, _: {
+        "name": "Lyon works",
+        "zone": "Europe/Paris",
+        "shards": plant.shards,
+        "conditions": plant.conditions,
+    },
     "/v1/login": lambda *_: {"key_id": "k1", "name": "shift-a", "role": "operator", "sites": ["lyon"]},
     "/v1/tags": tags,
     "/v1/latest": latest,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from page.fake_plant import KEY, TOKEN, FakePlant, Sensor, alarm
+from page.fake_plant import KEY, TOKEN, FakePlant, Sensor, alarm, condition, kinesis_shards
 
 CHROMIUM = Path("/usr/bin/chromium")
 ROOT = Path(__file__).parents[2]
@@ -215,6 +215,72 @@ def test_what_fails_is_told_with_what_to_do(browser: Browser, plant: FakePlant) 
         expect(page.locator(".failing")).to_contain_text("worker: nobody stores what is in flight")
         plant.failing = {}
         expect(page.locator(".failing")).to_be_hidden()
+
+
+RUNNING_OUT = condition(
+    "retention_running_out", "critical", shard="shardId-000000000003", why="What it takes next came 19 h ago.",
+    mend="Start more workers (`penstock work`).",
+)  # fmt: skip
+STUCK = [
+    condition("shard_stuck", shard=f"shardId-{n:012}", why="Its worker gets nothing done.", mend="Start it anew.")
+    for n in (3, 5, 8, 9)
+]
+
+
+def test_a_plant_that_is_well_shows_its_shards_and_no_band(browser: Browser, plant: FakePlant) -> None:
+    with Visit(browser, plant) as page:
+        expect(page.locator("[data-shard=bulk]")).to_have_text(re.compile("bulk *gateway-7.+3"))
+        expect(page.locator("#conditions")).to_be_hidden()
+        expect(page.locator("#conditions-alert")).to_be_empty()
+
+
+def test_what_ails_the_pipeline_is_told_with_its_mend_until_it_is_mended(browser: Browser, plant: FakePlant) -> None:
+    plant.conditions = [RUNNING_OUT, *STUCK]
+    with Visit(browser, plant) as page:
+        worst, other = page.locator(".condition.critical"), page.locator(".condition.high")
+        expect(worst.locator("summary")).to_contain_text("Retention running out")
+        expect(worst.get_by_role("img", name="critical")).to_be_visible()
+        expect(worst.locator(".words")).to_contain_text("What to do: Start more workers (penstock work)")
+        expect(other.locator("summary")).to_contain_text("shard 3, shard 5, shard 8 and 1 more")
+        expect(other.locator(".words")).to_be_hidden()
+        other.locator("summary").focus()
+        page.keyboard.press("Enter")
+        expect(other.locator(".words")).to_contain_text("Start it anew.")
+        expect(page.locator("#conditions-alert")).to_have_text(
+            "Critical: Retention running out, shard 3. What it takes next came 19 h ago."
+        )
+        expect(page.locator("#conditions-status")).to_contain_text("High: Shard stuck")
+        plant.conditions = STUCK
+        expect(page.locator(".condition")).to_have_count(1, timeout=10_000)
+        expect(other.locator(".words"), "what was opened stays open").to_be_visible()
+        expect(page.locator("#conditions-alert")).to_be_empty()
+        plant.conditions = []
+        expect(page.locator("#conditions")).to_be_hidden(timeout=10_000)
+
+
+def test_many_shards_are_folded_and_the_troubled_come_first(browser: Browser, plant: FakePlant) -> None:
+    plant.shards, plant.conditions = kinesis_shards(40), [RUNNING_OUT, *STUCK]
+    plant.shards[3] |= {"lag": 184_000, "behind_s": 68_400.0}
+    plant.shards[9] |= {"held": False}
+    with Visit(browser, plant) as page:
+        rows = page.locator("[data-shard]")
+        expect(rows).to_have_count(24)
+        expect(rows.first).to_contain_text("shard 3ip-10-0-0-17184k · 19 h")
+        expect(rows.first.get_by_role("img", name="critical: Retention running out")).to_be_visible()
+        expect(page.locator("[data-shard='shardId-000000000009']")).to_contain_text("nobody")
+        page.get_by_role("button", name="Show all 40 shards").click()
+        expect(rows).to_have_count(40)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (390, "dark"), (900, "light"), (1440, "dark")])
+def test_the_band_leaves_room_for_the_values(browser: Browser, plant: FakePlant, width: int, scheme: str) -> None:
+    plant.shards, plant.conditions = kinesis_shards(12), [RUNNING_OUT, *STUCK]
+    with Visit(browser, plant, width=width, height=844, color_scheme=scheme) as page:
+        expect(page.locator(".row .figure").first).to_contain_text("L/min")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator("#conditions").bounding_box()["height"] < 200
+        page.wait_for_timeout(500)
+        keep(page, f"page-conditions-{width}")
 
 
 def test_the_quarantine_is_listed_with_its_reasons_and_redriven(browser: Browser, plant: FakePlant) -> None:

@@ -9,7 +9,8 @@ from make import R
 from penstock.model.batch import Lane
 from penstock.model.shard import Shard
 from penstock.serve.answers import ConditionAnswer
-from penstock.serve.conditions import conditions_of
+from penstock.serve.conditions import CONDITIONS, conditions_of
+from penstock.serve.page import static_files
 from penstock.store.port import Fates, Span, Terms
 from penstock.store.standing import Standings
 from serve.plant import NOW_US, Plant, T
@@ -33,7 +34,9 @@ async def books(postgres_url: str) -> AsyncIterator[SharedBooks]:
 
 
 async def found(books: SharedBooks) -> list[ConditionAnswer]:
-    return conditions_of(await Standings(books.database).shared(STREAM))
+    told = conditions_of(await Standings(books.database).shared(STREAM))
+    assert {it.name for it in told} <= CONDITIONS.keys()
+    return told
 
 
 async def named(books: SharedBooks) -> list[tuple[str, str, str | None]]:
@@ -241,3 +244,8 @@ async def test_a_local_plant_whose_worker_stores_nothing_says_so_until_it_does(p
         assert bulk["last_commit"] is not None
         await plant.send(R(T, NOW_US + 1, 1.0))
         assert (await get(client, "/v1/plant"))["conditions"] == [], "it got on just now"
+
+
+def test_the_page_has_a_title_for_each() -> None:
+    page = (static_files() / "conditions.js").read_text()
+    assert [name for name in CONDITIONS if f"  {name}: " not in page] == []

@@ -11,6 +11,15 @@ from penstock.serve.answers import ConditionAnswer
 from penstock.serve.words import told
 from penstock.store.standing import ShardStanding, Standing
 
+CONDITIONS: Final = {
+    "no_workers": "No worker is alive on a shared stream; critical while readings wait.",
+    "readings_lost_to_retention":
+        "The stream dropped a shard with readings that nobody had taken (told for 3 days), or is dropping some now.",
+    "retention_running_out":
+        "What a shard's worker takes next is older than half of what the stream keeps; critical with a quarter left.",
+    "shard_stuck": "The holder of a shard has stored nothing, nor seen that there is nothing, for `work.stuck_s`.",
+    "shard_unowned": "A shard that anyone could have taken has had no worker for twice `work.lease_s`.",
+}  # fmt: skip
 LOSS_TOLD: Final = timedelta(days=3)
 """A loss can be mended by nobody here; it is told for so long, over any weekend."""
 CRITICAL_LEFT: Final = 0.25

@@ -3,6 +3,7 @@
 import { ask, send, url } from "./api.js";
 import { beforePaint, find, h } from "./dom.js";
 import { orTell, tell } from "./notices.js";
+import { Shards } from "./shards.js";
 import { at, count, number, rate, span } from "./words.js";
 
 const HELD_SHOWN = 50;
@@ -33,7 +34,7 @@ export class Health {
     this.#failing = h("p", { class: "failing", role: "alert", hidden: true });
     find("health").append(
       h("header", {}, h("h2", {}, "Pipeline")),
-      h("div", { class: "scroll" }, this.#failing, this.#rates, this.#balance, this.#held),
+      h("div", { class: "scroll" }, this.#failing, this.#rates, this.#balance, new Shards(plant).element, this.#held),
     );
     plant.addEventListener(
       "health",

@@ -2,6 +2,7 @@
 
 import { Refusal, ask, clock, series } from "./api.js";
 import { Alarms, showCounts } from "./alarms.js";
+import { Conditions } from "./conditions.js";
 import { Courses } from "./course.js";
 import { beforePaint, colours, find, whenQuiet } from "./dom.js";
 import { Health } from "./health.js";
@@ -22,7 +23,7 @@ const REVIVE_EVERY_MS = 5000;
 const PATIENCE_MS = 2500;
 const TAGS_EVERY_MS = 30000;
 const TAGS_EVERY_EMPTY_MS = 2000;
-const BALANCE_EVERY_MS = 5000;
+const HEALTH_EVERY_MS = 5000;
 const FIRST_PLOTS = 2;
 const FIRST_POINTS = 60;
 const HOUR_MS = 3600000;
@@ -80,6 +81,7 @@ function furnish() {
   trends = new Trends(plant, courses);
   const alarms = new Alarms(plant);
   new Health(plant);
+  new Conditions(plant);
   tree.addEventListener("choose", (event) => choose(event.detail));
   for (const room of [tree, overview]) room.addEventListener("plot", (event) => trends.toggle(event.detail));
   alarms.addEventListener("plot", (event) => visit(event.detail));
@@ -147,7 +149,7 @@ const checkDoor = whenQuiet(500, async () => {
 async function fill() {
   const from = new URLSearchParams(location.hash.slice(1));
   choose(from.get("asset") ?? "");
-  await orTell(() => Promise.all([plant.loadTags(), plant.loadAlarms(), plant.loadBalance()]));
+  await orTell(() => Promise.all([plant.loadTags(), plant.loadAlarms(), loadHealth()]));
   const asked = from.getAll("tag").filter((tag) => plant.tags.has(tag));
   const plots = asked.length ? asked : firstPlots();
   const range = from.get("range") ?? (await firstRange(plots[0]));
@@ -157,9 +159,11 @@ async function fill() {
   follow();
   watchTags();
   setInterval(() => {
-    if (!document.hidden) orTell(() => plant.loadBalance());
-  }, BALANCE_EVERY_MS);
+    if (!document.hidden) orTell(loadHealth);
+  }, HEALTH_EVERY_MS);
 }
+
+const loadHealth = () => Promise.all([plant.loadBalance(), plant.loadPipeline()]);
 
 /** With nothing chosen yet, what is in alarm is the best guess at what someone came for. */
 function firstPlots() {

@@ -15,13 +15,15 @@ const ALARM_PAGES_MAX = 4;
 export const PRIORITIES = ["critical", "high", "medium", "low"];
 const RANK = Object.fromEntries(PRIORITIES.map((priority, rank) => [priority, rank]));
 
-/** Events: `tags`, `readings` (Set of paths), `alarms`, `health`. */
+/** Events: `tags`, `readings` (Set of paths), `alarms`, `health`, `pipeline` (shards and conditions). */
 export class Plant extends EventTarget {
   tags = new Map();
   latest = new Map();
   alarms = new Map();
   health = {};
   balance = null;
+  shards = [];
+  conditions = [];
   #flows = {};
   #countedAt = 0;
   #lag = null;
@@ -55,6 +57,12 @@ export class Plant extends EventTarget {
   async loadBalance() {
     this.#count(await ask("/v1/balance"));
     this.#say("health");
+  }
+
+  async loadPipeline() {
+    const { shards = [], conditions = [] } = await ask("/v1/plant");
+    Object.assign(this, { shards, conditions });
+    this.#say("pipeline");
   }
 
   /** What flows follows from two balances; what the plant's own `health` says of it comes first. */

@@ -107,6 +107,9 @@ export const leaf = (path) => path.slice(path.lastIndexOf("/") + 1);
 export const nearby = (path) => parent(path).split("/").slice(-2).join(" / ");
 export const parent = (path) => (path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "");
 
+/** `shardId-000000000003` as people say it: shard 3; of the critical lane's own stream: critical 3. */
+export const shardName = (name) => name.replace(/^(critical)?[^/]*?\/?shardId-0*(?=\d)/, (_, lane) => `${lane ?? "shard"} `);
+
 const TESTS = {
   limit_hh: "High-high limit",
   limit_h: "High limit",
