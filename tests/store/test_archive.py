@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import struct
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -357,6 +358,20 @@ async def test_a_folder_that_cannot_be_made_is_misconfigured(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     with pytest.raises(Misconfigured, match="cannot be written"):
         await FilesArchive(tmp_path / "file" / "below", Retention.EPHEMERAL).check()
+
+
+async def test_a_disk_that_is_full_is_left_as_it_was(files: FilesArchive, tmp_path: Path) -> None:
+    """Every try again would leave another half file there."""
+    content = tmp_path / "content"
+    content.write_bytes(bytes(100_000))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(Unavailable, match="cannot be written"):
+            await files.put("day/file", content, sha256(content.read_bytes()).digest(), None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path for path in folder(files).rglob("*") if path.is_file()] == []
 
 
 async def test_locks_are_counted_from_the_beginning_so_that_a_repeat_asks_for_the_same(

@@ -65,8 +65,8 @@ def _put(file: Path, target: Path) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.{uuid4().hex}")
-    shutil.copyfile(file, draft)
     try:
+        shutil.copyfile(file, draft)
         draft.chmod(READ_ONLY)
         _sync(draft)
         draft.rename(target)
