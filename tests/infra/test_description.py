@@ -10,8 +10,9 @@ from pydantic import BaseModel
 
 from penstock.errors import Misconfigured
 from penstock.infra.checks import shards_needed
-from penstock.infra.description import Deployment
+from penstock.infra.description import DatabasePart, Deployment
 from penstock.infra.reading import ENVIRONMENTS, PROFILES, describe, field_names, read_deployment
+from penstock.infra.sizing import connections_of
 from penstock.residency import regions
 
 
@@ -116,6 +117,12 @@ def test_more_tasks_than_the_database_has_connections_for_are_refused() -> None:
     said = refused("london", "ingest.tasks_max=60")
     assert "ingest.tasks_max = 60: all tasks_max make 69, each with 10 connections; the database takes 450" in said
     assert "larger database.instance" in said
+
+
+def test_an_aurora_that_may_shrink_to_half_a_unit_takes_fewer_connections() -> None:
+    large = {"engine": "aurora", "acu_max": 64.0}
+    assert connections_of(DatabasePart.model_validate(large | {"acu_min": 0.5})) == 2_000
+    assert connections_of(DatabasePart.model_validate(large | {"acu_min": 1.0})) == 5_000
 
 
 def test_what_the_gateways_clients_send_sizes_the_tasks() -> None:

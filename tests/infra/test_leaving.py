@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -32,6 +32,7 @@ VIRGINIA = read_deployment("virginia")
 BUCKET, VAULT = archive_bucket(VIRGINIA, ACCOUNT), VIRGINIA.names("record", "backup")
 ROLE = VIRGINIA.names("archive-lifter", "role")
 CALLED = (("aws_s3_bucket", "bucket"), ("aws_backup_vault", "name"), ("aws_iam_role", "name"))
+WORK = ("work", "service")
 NEWEST = datetime(2026, 11, 20, tzinfo=UTC)
 
 
@@ -194,6 +195,44 @@ def test_who_writes_is_stopped_before(account: Account, simulated: SimulatedAws)
     ecs.create_service(cluster=cluster, serviceName=service, taskDefinition="work", desiredCount=2)
     stop_writers(account, VIRGINIA)
     assert ecs.describe_services(cluster=cluster, services=[service])["services"][0]["desiredCount"] == 0
+
+
+def test_tasks_that_were_told_to_stop_are_waited_for(
+    account: Account, simulated: SimulatedAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ECS lists such a task apart at once, while it writes for up to half a minute more."""
+    deployment = read_deployment("virginia", suffix="ending")
+    ecs, cluster, service = simulated.client("ecs"), *(deployment.names(*of) for of in (("tasks", "cluster"), WORK))
+    ecs.create_cluster(clusterName=cluster)
+    ecs.register_task_definition(family="work", containerDefinitions=[{"name": "work", "image": "i", "memory": 8}])
+    ecs.create_service(cluster=cluster, serviceName=service, taskDefinition="work", desiredCount=1)
+    client, states = account.client, ["RUNNING", "STOPPING", "DEPROVISIONING"]
+    looks: list[str] = []
+
+    def listed(params: dict[str, Any], **_: object) -> Any:
+        wanted = json.loads(params["body"])["desiredStatus"]
+        return _Answered(200), {"taskArns": ["arn:aws:ecs:task"] if wanted == "STOPPED" else []}
+
+    def described(**_: object) -> Any:
+        looks.append(states[len(looks)])
+        return _Answered(200), {"tasks": [{"lastStatus": looks[-1]}]}
+
+    def with_a_task(name: str) -> Any:
+        made = client(name)
+        made.meta.events.register("before-call.ecs.ListTasks", listed)
+        made.meta.events.register("before-call.ecs.DescribeTasks", described)
+        return made
+
+    monkeypatch.setattr(account, "client", with_a_task)
+    monkeypatch.setattr("penstock.infra.leaving.LOOK_S", 0)
+    stop_writers(account, deployment)
+    assert looks == states
+
+
+class _Answered(NamedTuple):
+    """What botocore looks at of an answer that never was on the wire."""
+
+    status_code: int
 
 
 @pytest.mark.usefixtures("stands")

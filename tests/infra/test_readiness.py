@@ -12,12 +12,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from penstock import __version__
 from penstock.errors import Misconfigured, Unavailable
-from penstock.infra import readiness
-from penstock.infra.account import Account, image_id, image_of
+from penstock.infra import deploying, readiness
+from penstock.infra.account import LOG_POLICY, LOG_ROLE, Account, image_id, image_of
+from penstock.infra.console import Console
+from penstock.infra.deploying import Site, push_image
 from penstock.infra.description import Deployment
 from penstock.infra.readiness import check_account, check_push, check_ready, covers, is_pinned, missing
 from penstock.infra.reading import read_deployment
+from penstock.infra.terraforming import Terraform
 from simaws import SimulatedAws
 
 REGION = "eu-west-2"
@@ -43,6 +47,9 @@ def london(**door: str) -> Deployment:
     """London at a domain of ours. Simulated zones are not called as Amazon's are, so that no pattern is checked."""
     plain = read_deployment("london", settings=[f"door.domain={DOMAIN}"])
     return plain.model_copy(update={"door": plain.door.model_copy(update=door)})
+
+
+ARM = london().model_copy(update={"architecture": "ARM64", "suffix": "arm"})
 
 
 def check(deployment: Deployment) -> None:
@@ -131,6 +138,23 @@ def test_a_state_without_its_bucket_says_how_to_make_it(aws: SimulatedAws) -> No
     check(shared)
 
 
+def test_a_state_in_another_region_is_refused(aws: SimulatedAws) -> None:
+    """botocore would follow the bucket there; Terraform, which is told the deployment's region, would not."""
+    aws.client("s3", "us-east-1").create_bucket(Bucket="bucket-elsewhere")
+    deployment = london(certificate_arn=imported(aws, DOMAIN))
+    with pytest.raises(Misconfigured, match=r"bucket-elsewhere is in us-east-1, not in eu-west-2"):
+        check(deployment.model_copy(update={"state": "s3://bucket-elsewhere/penstock"}))
+
+
+def test_gateways_may_log_also_where_a_deploy_was_cut_off_before(aws: SimulatedAws) -> None:
+    iam, account = aws.client("iam"), Account(london())
+    iam.create_role(RoleName=LOG_ROLE, AssumeRolePolicyDocument="{}")
+    account.let_gateways_log()
+    (attached,) = iam.list_attached_role_policies(RoleName=LOG_ROLE)["AttachedPolicies"]
+    assert attached["PolicyArn"] == LOG_POLICY
+    assert aws.client("apigateway").get_account()["cloudwatchRoleArn"].endswith(LOG_ROLE)
+
+
 def test_who_is_nobody_there_is_told_so(aws: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -184,8 +208,27 @@ def test_an_image_has_a_tag_or_a_digest() -> None:
 
 
 def test_a_missing_image_is_told_with_the_command_that_pushes_it() -> None:
-    said = str(missing("host/name:1.2.3"))
-    assert "src/penstock/infra/image/push host/name 1.2.3\nthen the same command again" in said
+    said = str(missing(london(), "host/name:1.2.3"))
+    assert "=linux/amd64 src/penstock/infra/image/push host/name 1.2.3\nthen the same command again" in said
+    said = str(missing(ARM, "host/name:1.2.3@sha256:00ff"))
+    assert "=linux/arm64 src/penstock/infra/image/push host/name VERSION, and use the digest" in said
+
+
+def test_an_image_is_built_for_the_processor_that_runs_it(
+    aws: SimulatedAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = {
+        "push": f'"$PENSTOCK_IMAGE_PLATFORM $2" > {tmp_path}/told',
+        "terraform": '\'{"terraform_version": "1.12.0"}\'',
+    }
+    for name, words in said.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {words}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(deploying, "SCRIPT", tmp_path / "push")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    aws.client("ecr").create_repository(repositoryName=ARM.names("penstock", "images"))
+    push_image(Site(ARM, Account(ARM), Terraform(tmp_path), Console(ask=False)))
+    assert (tmp_path / "told").read_text() == f"linux/arm64 {__version__}\n"
 
 
 def test_only_who_has_source_and_programs_can_push(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

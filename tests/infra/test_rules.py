@@ -254,6 +254,7 @@ PLANTED: list[tuple[str, str, Plant]] = [
         "readonlyRoot",
         lambda stack: container(stack, "work", lambda one: one.pop("readonlyRootFilesystem")),
     ),
+    ("containers", "stopTimeout=30", lambda stack: container(stack, "work", lambda one: one.update(stopTimeout=2))),
     ("containers", "logConf", lambda stack: container(stack, "work", lambda one: one.pop("logConfiguration"))),
     ("doors", "Wall", drop("aws_wafv2_web_acl_association")),
     ("doors", "access_logs", logless),

@@ -23,7 +23,10 @@ Environment = Annotated[str, typer.Option(help="dev, stage, prod, or a .toml fil
 Suffix = Annotated[str | None, typer.Option(help="Tells deployments of one profile and environment apart.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Authorities = Annotated[
-    Path | None, typer.Option("--ca", help="RDS' certificate authorities (PEM), where they cannot be downloaded.")
+    Path | None,
+    typer.Option(
+        "--ca", exists=True, dir_okay=False, help="RDS' certificate authorities (PEM), where they cannot be downloaded."
+    ),
 ]
 
 NO_AUTHORITIES = (

@@ -119,8 +119,8 @@ class Account:
     def meter(self, key: str, plan: str) -> None:
         """Let the usage plan *plan* count what *key* sends."""
         gateway = self.client("apigateway")
-        known = gateway.get_usage_plan_keys(usagePlanId=plan)["items"]
-        if all(one["id"] != key for one in known):
+        pages = gateway.get_paginator("get_usage_plan_keys").paginate(usagePlanId=plan)
+        if all(one["id"] != key for page in pages for one in page["items"]):
             gateway.create_usage_plan_key(usagePlanId=plan, keyId=key, keyType="API_KEY")
 
     @asking("remove the metered clients' key")
@@ -150,7 +150,7 @@ class Account:
         except iam.exceptions.NoSuchEntityException:
             trusted = trust("apigateway", self.check())
             arn = iam.create_role(RoleName=LOG_ROLE, AssumeRolePolicyDocument=trusted)["Role"]["Arn"]
-            iam.attach_role_policy(RoleName=LOG_ROLE, PolicyArn=LOG_POLICY)
+        iam.attach_role_policy(RoleName=LOG_ROLE, PolicyArn=LOG_POLICY)  # also where a deploy was cut off before it
         return arn
 
     def _find_key(self, name: str) -> str | None:

@@ -23,8 +23,7 @@ MEMORY_MB: Final = {
     4096: range(8_192, 30_721, 1_024),
 }
 """What Fargate sells, by CPU."""
-
-
+MONTH_DAYS: Final = 30
 Refusals = Iterator[Refusal]
 
 
@@ -164,7 +163,6 @@ def _archive(deployment: Deployment) -> Refusals:
         yield Refusal("archive.colder_days", archive.colder_days, f"less than archive.days ({archive.days})", mend)
 
 
-MONTH_DAYS: Final = 30
 CHECKS: Final[tuple[Callable[[Deployment], Refusals], ...]] = (
     _region,
     _subnets,

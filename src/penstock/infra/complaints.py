@@ -104,12 +104,17 @@ def _named(known: Known, said: str, folder: Path) -> PenstockError:
 
 
 def _locked(text: str, folder: Path) -> PenstockError:
-    found = {name: re.search(LOCK_FIELD.format(name=name), text, re.MULTILINE) for name in ("ID", "Who", "Created")}
-    ident, who, created = (found[name][1] if found[name] else "?" for name in ("ID", "Who", "Created"))  # type: ignore[index]
+    ident, who, created = (_field(text, name) for name in ("ID", "Who", "Created"))
     return Unavailable(
         f"the state is locked by {who} since {created}: somebody deploys, or a deploy was cut off. Mend: wait until "
         f"it has ended; if none is alive any more, terraform -chdir={folder} force-unlock {ident}"
     )
+
+
+def _field(text: str, name: str) -> str:
+    """What Terraform tells of a lock under *name*."""
+    found = re.search(LOCK_FIELD.format(name=name), text, re.MULTILINE)
+    return found[1] if found else "?"
 
 
 def _shortened(word: str, told: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """From a description to a plant that stands, and back."""
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -10,7 +11,7 @@ from penstock.infra.console import Console, steps
 from penstock.infra.description import Deployment
 from penstock.infra.first import first_steps
 from penstock.infra.leaving import check_leave, empty_archive, farewell, held_by, lifter, stop_writers
-from penstock.infra.readiness import SCRIPT, check_account, check_push, check_ready, check_state, missing
+from penstock.infra.readiness import SCRIPT, check_account, check_push, check_ready, check_state, missing, platform
 from penstock.infra.rotation import fetch_authorities, with_authorities
 from penstock.infra.simulated import simulated_by_environment
 from penstock.infra.spelling import KEY_ID, PLAN_ID, said
@@ -168,7 +169,7 @@ def _check_image(site: Site) -> None:
     """Raises Misconfigured when the image that tasks would start with is not in their repository."""
     image = image_of(site.deployment, site.account.repository())
     if image and not site.account.has_image(image):
-        raise missing(image)
+        raise missing(site.deployment, image)
 
 
 def push_image(site: Site) -> None:
@@ -178,7 +179,8 @@ def push_image(site: Site) -> None:
         site.console.say(f"{image} is in the repository")
         return
     url, _, version = image.rpartition(":")
-    done = subprocess.run([str(SCRIPT), url, version], stdout=2, check=False)  # noqa: S603  # our own words
+    environment = os.environ | platform(site.deployment)
+    done = subprocess.run([str(SCRIPT), url, version], env=environment, stdout=2, check=False)  # noqa: S603  # our words
     if done.returncode:
         raise Unavailable("the image was not pushed; why stands above. Mend: as it says, then the same command again")
 

@@ -22,6 +22,8 @@ PAGE: Final = 1_000
 """Of versions: as many as S3 removes at once."""
 STOP_WAIT_S: Final = 90
 """Longer than a task is given to end."""
+ENDED: Final = frozenset({"DEPROVISIONING", "STOPPED"})
+"""What ECS says of a task whose containers run no more."""
 NO_VAULT: Final = frozenset({"ResourceNotFoundException", *DENIED})
 """AWS Backup says so of a vault that there is not, to those who may see others."""
 
@@ -165,8 +167,17 @@ def _scale_to_none(account: Account, cluster: str, service: str) -> None:
 
 def _until_ended(ecs: Any, cluster: str, service: str) -> None:
     until_s = time.monotonic() + STOP_WAIT_S
-    while time.monotonic() < until_s and ecs.list_tasks(cluster=cluster, serviceName=service)["taskArns"]:
+    while time.monotonic() < until_s and any(one not in ENDED for one in _states(ecs, cluster, service)):
         time.sleep(LOOK_S)
+
+
+def _states(ecs: Any, cluster: str, service: str) -> Iterator[str]:
+    """Of the service's tasks. Those that were told to stop are listed apart, and may write until they have."""
+    for wanted in ("RUNNING", "STOPPED"):
+        pages = ecs.get_paginator("list_tasks").paginate(cluster=cluster, serviceName=service, desiredStatus=wanted)
+        for found in (page["taskArns"] for page in pages):
+            told = ecs.describe_tasks(cluster=cluster, tasks=found)["tasks"] if found else []
+            yield from (one["lastStatus"] for one in told)
 
 
 def empty_archive(account: Account, lifting: Account, held: Held, console: Console) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from penstock.errors import Misconfigured
-from penstock.infra.account import Account
+from penstock.infra.account import Account, image_id
 from penstock.infra.answers import asking, code_of
 from penstock.infra.description import Deployment
 from penstock.infra.simulated import simulated_by_environment
@@ -16,8 +16,10 @@ from penstock.infra.simulated import simulated_by_environment
 PLACEHOLDER: Final = ".example"
 """Nobody owns a name that ends so (RFC 2606)."""
 THROW_AWAY: Final = "for a throw-away --environment dev --set door.insecure_http=true"
-BUCKET_CODES: Final = frozenset({"301", "403", "404"})
-"""All that AWS says of a bucket: it moved, it is not ours, it is not there."""
+BUCKET_CODES: Final = frozenset({"403", "404"})
+"""All that AWS refuses a bucket with: it is not ours, it is not there."""
+PLATFORMS: Final = {"X86_64": "linux/amd64", "ARM64": "linux/arm64"}
+"""What Docker calls the architectures."""
 SCRIPT: Final = Path(__file__).parent / "image" / "push"
 SOURCE: Final = Path(__file__).parents[3]
 """Where the recipe of the image is, when Penstock runs from its source."""
@@ -56,11 +58,15 @@ def check_state(deployment: Deployment, account: Account) -> None:
     bucket = deployment.state.removeprefix("s3://").partition("/")[0]
     with asking(f"look at the bucket {bucket}"):
         try:
-            account.client("s3").head_bucket(Bucket=bucket)
+            told = account.client("s3").head_bucket(Bucket=bucket)
         except ClientError as error:
             if code_of(error) in BUCKET_CODES:
                 raise _no_bucket(deployment, bucket, code_of(error)) from error
             raise
+    there = told.get("BucketRegion", deployment.region)  # botocore follows a bucket wherever it is; Terraform does not
+    if there != deployment.region:
+        why = f"the bucket {bucket} is in {there}, not in {deployment.region}"
+        raise Misconfigured("state", why, "use one in the deployment's region")
 
 
 def _no_bucket(deployment: Deployment, bucket: str, code: str) -> Misconfigured:
@@ -69,17 +75,11 @@ def _no_bucket(deployment: Deployment, bucket: str, code: str) -> Misconfigured:
     if region != "us-east-1":
         make += f" --create-bucket-configuration LocationConstraint={region}"
     versions = "--versioning-configuration Status=Enabled"
-    match code:
-        case "404":
-            mend = f"make it: {make} && aws s3api put-bucket-versioning --bucket {bucket} {versions}"
-            return Misconfigured("state", f"there is no bucket {bucket}", mend)
-        case "301":
-            return Misconfigured("state", f"the bucket {bucket} is in another region than {region}", "use one in it")
-        case _:
-            mend = (
-                "use a bucket of this account; s3:ListBucket on it, s3:GetObject, PutObject and DeleteObject below it"
-            )
-            return Misconfigured("state", f"this login may not look at the bucket {bucket}", mend)
+    if code == "404":
+        mend = f"make it: {make} && aws s3api put-bucket-versioning --bucket {bucket} {versions}"
+        return Misconfigured("state", f"there is no bucket {bucket}", mend)
+    mend = "use a bucket of this account; s3:ListBucket on it, s3:GetObject, PutObject and DeleteObject below it"
+    return Misconfigured("state", f"this login may not look at the bucket {bucket}", mend)
 
 
 def check_certificate(deployment: Deployment, account: Account) -> None:
@@ -165,11 +165,17 @@ def is_pinned(pins: str) -> bool:
     return "@sha256:" in told.get("PYTHON", "") and bool(told.get("RDS_CA_SHA256"))
 
 
-def missing(image: str) -> Misconfigured:
+def platform(deployment: Deployment) -> dict[str, str]:
+    """What tells the script for which processor the image is to be built."""
+    return {"PENSTOCK_IMAGE_PLATFORM": PLATFORMS[deployment.architecture]}
+
+
+def missing(deployment: Deployment, image: str) -> Misconfigured:
     """What to say of *image*, which is not in its repository."""
-    url, _, tag = image.rpartition(":")
+    url, wanted = image_id(image)
+    told = " ".join(f"{name}={value}" for name, value in platform(deployment).items())
     script = SCRIPT.relative_to(SOURCE) if (SOURCE / "Dockerfile").exists() else "src/penstock/infra/image/push"
-    build = f"{script} {url} {tag}" if "@" not in image else f"{script} {image.partition('@')[0]}, and use its digest"
+    build = f"{told} {script} {url} " + wanted.get("imageTag", "VERSION, and use the digest that it says")
     why = f"{image} is not in the repository, and no task could start"
     mend = f"build and push it, in a checkout of the source:\n  {build}\nthen the same command again; or add --push"
     return Misconfigured("image", why, mend)

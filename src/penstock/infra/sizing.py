@@ -33,6 +33,8 @@ CPU_UNITS: Final = 1_024
 CONNECTION_BYTES: Final = 9_531_392
 """PostgreSQL at RDS allows a connection for so much of its memory, unless it is told otherwise."""
 CONNECTIONS_MAX: Final = 5_000
+CONNECTIONS_MAX_HALF: Final = 2_000
+"""Aurora's, where it may shrink to half a capacity unit."""
 UNKNOWN_GIB: Final = 4
 """Of a class that the planner does not know: as little as any of them has."""
 
@@ -58,8 +60,10 @@ def too_small(deployment: Deployment) -> Iterator[Refusal]:
 def connections_of(part: DatabasePart) -> int:
     """How many the database takes when it is at its largest, by its memory."""
     known = {one.name: one.gib for one in CLASSES}
-    gib = part.acu_max * ACU_GIB if part.engine == "aurora" else known.get(part.instance, UNKNOWN_GIB)
-    return min(int(gib * 2**30 / CONNECTION_BYTES), CONNECTIONS_MAX)
+    is_aurora = part.engine == "aurora"
+    gib = part.acu_max * ACU_GIB if is_aurora else known.get(part.instance, UNKNOWN_GIB)
+    most = CONNECTIONS_MAX_HALF if is_aurora and part.acu_min < 1 else CONNECTIONS_MAX
+    return min(int(gib * 2**30 / CONNECTION_BYTES), most)
 
 
 def demand_of(deployment: Deployment) -> Demand:
@@ -108,7 +112,7 @@ def _tasks(deployment: Deployment, sizes: Sizes, asked: str) -> Iterator[Refusal
     for need in sizes.tasks:
         part, wanted = ours[need.role], need.load * measured.HEADROOM
         if part.tasks_max * part.cpu / CPU_UNITS < wanted:
-            least = -int(-wanted * CPU_UNITS // part.cpu)
+            least = ceil(wanted * CPU_UNITS / part.cpu)
             allowed = f"{wanted:.2f} virtual CPUs are needed {asked}"
             mend = f"--set {need.role}.tasks_max={least}, or a larger {need.role}.cpu"
             yield Refusal(f"{need.role}.tasks_max", part.tasks_max, allowed, mend)

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -44,6 +43,7 @@ def synthesise(deployment: Deployment, simulated: Simulated | None = None) -> Sy
 def build(deployment: Deployment, simulated: Simulated | None = None) -> Synthesised:
     """Likewise, before any rule has looked at it."""
     _find_node()
+    _quieten()
     try:
         from cdktn import App  # noqa: PLC0415  # a quarter of a gigabyte, and Node
 
@@ -53,7 +53,7 @@ def build(deployment: Deployment, simulated: Simulated | None = None) -> Synthes
         raise Misconfigured("deploy", f"what makes stacks is not installed ({error.name})", mend) from error
     package = rotation_package()
     context = {"targetVersions": {"terraform": TERRAFORM}, "excludeStackIdFromLogicalIds": "true"}
-    with tempfile.TemporaryDirectory(prefix="penstock-synth-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="penstock-synth-") as folder:
         app = App(outdir=folder, hcl_output=False, context=context)
         Plant(app, deployment, simulated or simulated_by_environment())
         app.synth()
@@ -91,10 +91,7 @@ def _find_node() -> None:
         raise Misconfigured("deploy", "there is no Node.js", "pip install 'penstock[deploy]', which brings one")
 
 
-@contextlib.contextmanager
-def _quiet() -> Any:
+def _quieten() -> None:
     """The bindings' own remarks about Node's age help nobody here."""
     os.environ.setdefault("JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION", "1")
     os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "1")
-    yield
-    sys.stdout.flush()

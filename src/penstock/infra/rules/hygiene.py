@@ -55,6 +55,8 @@ KEYED: Final[Mapping[str, str]] = {
     "aws_sqs_queue": "kms_master_key_id",
 }
 """Encrypted with a key of ours."""
+STOP_S: Final = 30
+"""In which a worker hands its leases over."""
 ON: Final[tuple[tuple[str, str, Any], ...]] = (
     ("aws_db_instance", "storage_encrypted", True),
     ("aws_rds_cluster", "storage_encrypted", True),
@@ -142,6 +144,8 @@ def confined_containers(template: Template, _: Deployment) -> Findings:
             yield Finding("containers", task.where, f"{name} runs as root", "set user")
         if container.get("readonlyRootFilesystem") is not True:
             yield Finding("containers", task.where, f"{name} can change its own code", "set readonlyRootFilesystem")
+        if container.get("essential") and container.get("stopTimeout", 0) < STOP_S:
+            yield Finding("containers", task.where, f"{name} is killed while it ends", f"set stopTimeout={STOP_S}")
         if not container.get("logConfiguration"):
             yield Finding("containers", task.where, f"{name} logs nowhere", "set logConfiguration")
 
