@@ -1,12 +1,15 @@
 """The deployments' pages and pictures are those of the stacks that were last looked at, and what they say is so."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 import tomllib
 import xml.etree.ElementTree as ET
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,6 +99,28 @@ def test_the_workflow_uses_actions_by_their_commit_or_major_version_and_knows_ev
     for path in files("penstock.infra").joinpath("environments").iterdir():
         name = tomllib.loads(path.read_text())["environment"]
         assert re.search(rf"\b{name}\b", text), name
+
+
+@pytest.mark.parametrize(("runs", "code"), [("host/name@sha256:new", 0), ("host/name@sha256:old", 1)])
+def test_the_workflow_fails_where_a_service_went_back_to_the_version_before(
+    tmp_path: Path, runs: str, code: int
+) -> None:
+    """Its own words, with stand-ins for AWS, which calls such a service stable."""
+    (step,) = (one for one in steps("deploy") if "new version has all traffic" in one.get("name", ""))
+    aws = f'case "$*" in *describe-task-definition*) echo {runs} ;; *) echo told ;; esac'
+    for name, words in {"aws": aws, "jq": "echo work"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{words}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "deploy.log").write_text('{"deployments": ["d-ABC1"]}')
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "IMAGE": "host/name@sha256:new"}
+    command = ["bash", "-e", "-o", "pipefail", "-c", step["run"]]
+    assert subprocess.run(command, cwd=tmp_path, env=environment, check=False).returncode == code
+
+
+def steps(job: str) -> list[dict[str, Any]]:
+    yaml = pytest.importorskip("yaml", reason="PyYAML, which moto brings, is not on this machine")
+    found: list[dict[str, Any]] = yaml.safe_load(WORKFLOW.read_text())["jobs"][job]["steps"]
+    return found
 
 
 def test_every_setting_that_guides_and_workflow_name_exists() -> None:
