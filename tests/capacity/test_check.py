@@ -25,13 +25,10 @@ def plan(*words: str) -> Result:
 
 def enough(sizes: Sizes) -> Given:
     shards = {stream.name: stream.shards for stream in sizes.streams}
-    ingest, work, serve = sizes.tasks
     return Given(
         shards=shards["main"],
         critical_shards=shards.get("critical"),
-        ingest_tasks=ingest.peak,
-        work_tasks=work.peak,
-        serve_tasks=serve.peak,
+        tasks=max(of.peak for of in sizes.tasks),
         acus=sizes.database.acus,
         rds_class=sizes.database.rds.name,
         redis_node=sizes.cache.node.name,
@@ -52,9 +49,6 @@ def test_what_the_plan_says_holds(peak: float, profile: str) -> None:
     [
         (Given(shards=4), "shards", 5),
         (Given(critical_shards=2), "critical_shards", 3),
-        (Given(ingest_tasks=3), "ingest_tasks", 4),
-        (Given(work_tasks=1), "work_tasks", 2),
-        (Given(serve_tasks=1), "serve_tasks", 2),
         (Given(tasks=3), "tasks", 4),
         (Given(acus=1.5), "acus", 2.0),
         (Given(redis_node="cache.t4g.small"), "redis_node", "cache.r7g.large"),

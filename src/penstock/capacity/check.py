@@ -26,10 +26,7 @@ class Given:
     critical_shards: int | None = None
     """Of the critical lane's own stream."""
     tasks: int | None = None
-    """Most that each of ingest, work and serve may scale to; the three below go before it."""
-    ingest_tasks: int | None = None
-    work_tasks: int | None = None
-    serve_tasks: int | None = None
+    """Most that each of ingest, work and serve may scale to."""
     acus: float | None = None
     """Most that Aurora may scale to."""
     rds_class: str | None = None
@@ -95,11 +92,8 @@ def _streams(given: Given, sizes: Sizes) -> Iterator[Shortfall]:
 
 def _tasks(given: Given, sizes: Sizes) -> Iterator[Shortfall]:
     for of in sizes.tasks:
-        own: int | None = getattr(given, f"{of.role}_tasks")
-        field = "tasks" if own is None else f"{of.role}_tasks"
-        value = given.tasks if own is None else own
         mend = f"{of.role} uses {of.load:.2f} vCPU at peak: let it scale to {of.peak} tasks of {of.size.vcpus:g} vCPU"
-        yield from _less(field, value, of.peak, f"{of.role} tasks", mend)
+        yield from _less("tasks", given.tasks, of.peak, f"{of.role} tasks", mend)
 
 
 def _database(given: Given, design: Design, sizes: Sizes) -> Iterator[Shortfall]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from penstock.infra import needs
-from penstock.infra.description import Deployment, TaskPart
+from penstock.infra.description import Deployment
 from penstock.infra.needs import without_endpoint
 from penstock.infra.refusal import Refusal
 from penstock.infra.sizing import too_small
@@ -123,8 +123,7 @@ def _shards(deployment: Deployment) -> Refusals:
 
 
 def _tasks(deployment: Deployment) -> Refusals:
-    roles: dict[str, TaskPart] = {"ingest": deployment.ingest, "work": deployment.work, "serve": deployment.serve}
-    for role, task in roles.items():
+    for role, task in deployment.roles.items():
         sold = MEMORY_MB[task.cpu]
         if task.memory_mb not in sold:
             allowed = f"Fargate gives {_span(sold)} MB to {task.cpu} CPU units"

@@ -268,6 +268,11 @@ class Deployment(Room):
         return self.archive.retention == "ephemeral"
 
     @property
+    def roles(self) -> dict[str, TaskPart]:
+        """The tasks of each role."""
+        return {"ingest": self.ingest, "work": self.work, "serve": self.serve}
+
+    @property
     def zone_names(self) -> tuple[str, ...]:
         """`eu-west-2a`, …"""
         return tuple(f"{self.region}{letter}" for letter in self.zones)

@@ -13,8 +13,8 @@ from penstock.infra.account import Account
 from penstock.infra.answers import DENIED, asking, code_of
 from penstock.infra.console import Console
 from penstock.infra.description import Deployment
+from penstock.infra.names import ROLES
 
-ROLES: Final = ("ingest", "work", "serve")
 EMPTY_WAIT_S: Final = 300
 """Backups take a while to go."""
 LOOK_S: Final = 2

@@ -3,6 +3,8 @@
 import hashlib
 from typing import Final, NamedTuple
 
+ROLES: Final = ("ingest", "work", "serve")
+"""What a task is called by what it does; the command line's own words."""
 HASH_LENGTH: Final = 8
 LIMITS: Final = {
     "alb": 32,

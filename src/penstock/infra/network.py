@@ -25,7 +25,6 @@ GROUPS: Final[Mapping[str, str]] = {
     "files": "The shared file system",
     "endpoints": "AWS services inside the network",
 }
-ROLES: Final = ("ingest", "work", "serve")
 Span = tuple[int, int]
 EPHEMERAL: Final = ((1_024, 3_388), (3_390, 65_535))
 """Answers come back to these ports; remote desktops, which live among them, have no business here."""

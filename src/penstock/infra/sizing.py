@@ -13,7 +13,7 @@ from penstock.capacity.design import Design
 from penstock.capacity.plan import fast_enough
 from penstock.capacity.sizes import Sizes, sizes_for
 from penstock.errors import Misconfigured
-from penstock.infra.description import DatabasePart, Deployment, TaskPart
+from penstock.infra.description import DatabasePart, Deployment
 from penstock.infra.refusal import Refusal
 
 FIELDS: Final = {
@@ -108,7 +108,7 @@ def _given(deployment: Deployment) -> Given:
 
 def _tasks(deployment: Deployment, sizes: Sizes, asked: str) -> Iterator[Refusal]:
     """By their virtual CPUs in all: a few large tasks do as well as many small ones."""
-    ours = _roles(deployment)
+    ours = deployment.roles
     for need in sizes.tasks:
         part, wanted = ours[need.role], need.load * measured.HEADROOM
         if part.tasks_max * part.cpu / CPU_UNITS < wanted:
@@ -129,13 +129,9 @@ def _disk(deployment: Deployment, sizes: Sizes, asked: str) -> Iterator[Refusal]
         yield Refusal("database.storage_max_gb", deployment.database.storage_max_gb, allowed, mend)
 
 
-def _roles(deployment: Deployment) -> dict[str, TaskPart]:
-    return {"ingest": deployment.ingest, "work": deployment.work, "serve": deployment.serve}
-
-
 def _connections(deployment: Deployment) -> Iterator[Refusal]:
     """Tasks that scale beyond what the database takes would fail together, at the worst moment."""
-    roles = _roles(deployment)
+    roles = deployment.roles
     most, allowed = sum(part.tasks_max for part in roles.values()), connections_of(deployment.database)
     if most * measured.CONNECTIONS > allowed:
         widest = max(roles, key=lambda role: roles[role].tasks_max)

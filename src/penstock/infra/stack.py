@@ -15,7 +15,8 @@ from penstock.infra.door import Door
 from penstock.infra.files import Files
 from penstock.infra.ingest import ingest_role, scale_on_requests
 from penstock.infra.keys import Keys
-from penstock.infra.network import ROLES, Network
+from penstock.infra.names import ROLES
+from penstock.infra.network import Network
 from penstock.infra.outputs import say
 from penstock.infra.policy import Statement
 from penstock.infra.ports import NFS, POSTGRESQL, REDIS

@@ -6,11 +6,11 @@ from typing import Final
 
 from penstock.infra.checks import shards_needed
 from penstock.infra.description import Deployment
+from penstock.infra.names import ROLES
 from penstock.infra.rules.template import Finding, Template
 
 Findings = Iterable[Finding]
 PLACEHOLDERS: Final = re.compile(r"(^|/)(nginx|httpd|busybox|hello-world|amazonlinux|alpine)(:|$)|:latest$")
-ROLES: Final = ("ingest", "work", "serve")
 
 
 def real_endpoints(template: Template, _: Deployment) -> Findings:
