@@ -14,6 +14,8 @@ from penstock.store.archive_s3 import S3Archive
 from penstock.store.archiver import only_archiver
 from penstock.store.history import PostgresHistory
 from penstock.store.postgres import Database
+from penstock.telemetry import ARCHIVE_WAITING
+from store.test_archive import seal_all, waiting_days
 from store.test_history import ask, good, make_tags
 from store.test_history_machine import DAY, NOW, Writer
 
@@ -63,10 +65,15 @@ async def test_it_archives_meanwhile_and_ends_with_the_work(database: Database, 
     await history.close()
 
 
-async def test_a_folder_that_cannot_be_written_stops_nothing(database: Database, tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_written_stops_nothing_and_what_waits_is_told(
+    database: Database, tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
-    async with archiving(given(tmp_path, url=f"files:{tmp_path / 'file' / 'below'}"), database):
-        await asyncio.sleep(0.3)
+    await seal_all(database)
+    ARCHIVE_WAITING.set(0)
+    async with archiving(given(tmp_path, url=f"files:{tmp_path / 'file' / 'below'}"), database), asyncio.timeout(10):
+        while waiting_days() != 2:  # noqa: ASYNC110  # told by the metric only
+            await asyncio.sleep(0.05)
     assert ask(database, "select count(*) from archive_segment") == [(0,)]
 
 

@@ -25,8 +25,10 @@ from penstock.store.archive_books import ArchiveBooks, DayReadings, TagOfDay, ba
 from penstock.store.archive_files import FilesArchive
 from penstock.store.archiver import Archived, ArchiveLimits, Archiver, only_archiver
 from penstock.store.history import PostgresHistory
+from penstock.store.parquet import ParquetFile
 from penstock.store.postgres import Database
 from penstock.store.seal import Sealer
+from penstock.telemetry import ARCHIVE_WAITING
 from store.test_history import ask, good, make_tags
 from store.test_history_machine import DAY, NOW, Writer, micros
 from store.test_history_machine import batches as any_batches
@@ -344,9 +346,43 @@ async def test_an_altered_file_is_not_taken_for_ours(database: Database, writer:
     (file,) = folder(files).rglob("*.parquet")
     file.chmod(0o644)
     file.write_bytes(b"something else")
+    await writer.flush([good(1, LONG_AGO + DAY, 1.0)])
+    await seal_all(database)
     with pytest.raises(Tampered):
         await archiver(database, files).run()
-    assert ask(database, "select count(*) from archive_segment") == [(0,)]
+    assert ask(database, "select number, readings from archive_segment") == [(1, 1)], "only the day after it"
+    assert waiting_days() == 1
+
+
+async def test_days_that_wait_are_told_also_while_nothing_can_be_archived(
+    database: Database, writer: Writer, files: FilesArchive
+) -> None:
+    ARCHIVE_WAITING.set(0)
+    await writer.flush([good(1, LONG_AGO, 1.0)])
+    await seal_all(database)
+    with pytest.raises(Unavailable):
+        await archiver(database, Failing(files, 1, kept=False)).run()
+    assert waiting_days() == 1
+    assert (await archiver(database, files).run()).readings == 1
+    assert waiting_days() == 0
+
+
+def waiting_days() -> float:
+    (metric,) = ARCHIVE_WAITING.collect()
+    return metric.samples[0].value
+
+
+async def test_a_temporary_folder_without_room_is_unavailable(
+    database: Database, writer: Writer, files: FilesArchive, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else it would end the worker around it."""
+    await writer.flush([good(1, LONG_AGO, 1.0)])
+    await seal_all(database)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "away"))
+    with pytest.raises(Unavailable, match="TMPDIR"):
+        await archiver(database, files).run()
+    with pytest.raises(Unavailable, match="TMPDIR"):
+        ParquetFile(tmp_path / "away")
 
 
 def test_files_cannot_be_locked(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ async def _keep_archiving(settings: Settings, database: Database, archive: Archi
         try:
             await _archive(settings, database, archive)
         except PenstockError as error:
-            log.error("nothing is archived; readings stay in the database meanwhile", why=str(error))
+            log.error("not everything is archived; readings stay in the database meanwhile", why=str(error))
             pause_s = min(pause_s, AGAIN_S)
         await asyncio.sleep(pause_s)
 
@@ -105,8 +105,10 @@ async def _keep_archiving(settings: Settings, database: Database, archive: Archi
 async def _archive(settings: Settings, database: Database, archive: Archive) -> None:
     async with only_archiver(database) as ours:
         if ours:
+            archiver = Archiver(database, archive, limits_of(settings))
+            await archiver.look()  # before the check: what waits is told above all while nothing can be archived
             await archive.check()
-            await Archiver(database, archive, limits_of(settings)).run()
+            await archiver.run()
 
 
 async def _seal(database: Database) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from penstock.errors import Tampered, Unavailable
 from penstock.store.archive import (
     Archive,
     ArchivedFile,
@@ -106,25 +107,40 @@ class Archiver:
 
         Raises Unavailable, Misconfigured, and Tampered when the archive holds what we did not put there.
         """
+        horizon = await self.look()
+        done, tampered = [Archived()], None
+        for due in await self._books.due(self._limits.after, self._limits.late if late is None else late):
+            try:
+                done.append(await self._archive_day(due, horizon))
+            except Tampered as error:  # the days after it need not wait until somebody has mended this one
+                tampered = tampered or error
+        await self._tell_waiting()
+        if tampered is not None:
+            raise tampered
+        return Archived(*map(sum, zip(*done, strict=True)))
+
+    async def look(self) -> int:
+        """Learn which days are closed, and tell how many wait. Returns the flush up to which all are sealed."""
         horizon = await self._books.horizon()
         await self._books.discover(horizon)
-        days = await self._books.due(self._limits.after, self._limits.late if late is None else late)
-        done = [await self._archive_day(due, horizon) for due in days]
+        await self._tell_waiting()
+        return horizon
+
+    async def _tell_waiting(self) -> None:
         ARCHIVE_WAITING.set((await self._books.waiting(self._limits.after)).days)
-        return Archived(*map(sum, zip(Archived(), *done, strict=True)))
 
     async def _archive_day(self, due: Due, horizon: int) -> Archived:
         span = await self._books.begin(due, horizon)
         if span is None:
             return Archived()
         number, previous = await self._books.previous(span.day)
-        with tempfile.TemporaryDirectory(prefix="penstock-archive-") as folder:
-            files = [file async for file in self._files(span, number + 1, Path(folder))]
+        with _scratch() as folder:
+            files = [file async for file in self._files(span, number + 1, folder)]
             if not files:
                 await self._books.finish(span)
                 return Archived()
             manifest = _manifest(span, number + 1, previous, files)
-            segment = await self._keep_manifest(manifest, span, Path(folder))
+            segment = await self._keep_manifest(manifest, span, folder)
         if not await self._books.finish(span, segment, [_object_row(manifest, *it) for it in enumerate(files, 1)]):
             return Archived()
         ARCHIVED_READINGS.inc(manifest.readings)
@@ -249,6 +265,17 @@ async def only_archiver(database: Database) -> AsyncIterator[bool]:
         async with connection:
             row = await (await connection.execute(SQL["try_lock"])).fetchone()
             yield row is not None and bool(row[0])
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for files in the making, until the end. Raises Unavailable when the disk has no room."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="penstock-archive-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        why = f"files for the archive cannot be made ({error}); free space where TMPDIR leads"
+        raise Unavailable(why) from error
 
 
 def _manifest(span: FlushSpan, number: int, previous: ManifestOf | None, files: list[_File]) -> Manifest:

@@ -1,6 +1,7 @@
 """Readings as one Parquet file, through DuckDB and a bounded file on disk."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -73,9 +74,10 @@ class ParquetFile:
         self._making = folder / "readings.duckdb"
         self._making.unlink(missing_ok=True)
         config: dict[str, str | bool | int | float | list[str]] = {"threads": 1, "memory_limit": MEMORY}
-        self._duckdb = duckdb.connect(str(self._making), config=config)
-        self._duckdb.execute("set TimeZone = 'UTC'")
-        self._duckdb.execute(_MADE)
+        with _needing_room():
+            self._duckdb = duckdb.connect(str(self._making), config=config)
+            self._duckdb.execute("set TimeZone = 'UTC'")
+            self._duckdb.execute(_MADE)
 
     def add(self, stretch: Stretch) -> None:
         """Readings that follow those added before."""
@@ -96,24 +98,17 @@ class ParquetFile:
         with self._busy:
             self._duckdb.register("columns", columns)
             try:
-                self._duckdb.execute(_PUT, [list(stretch.paths), texts, NO_SEQ])
-            except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-                raise _no_room(error) from error
+                with _needing_room():
+                    self._duckdb.execute(_PUT, [list(stretch.paths), texts, NO_SEQ])
             finally:
                 self._duckdb.unregister("columns")
 
     def finish(self) -> Path:
         """The file, whole; close before another is made."""
         file = self._folder / "readings.parquet"
-        with self._busy:
-            self._copy(file)
-        return file
-
-    def _copy(self, file: Path) -> None:
-        try:
+        with self._busy, _needing_room():
             self._duckdb.execute(_COPY.format(file=str(file).replace("'", "''"), row_group=ROW_GROUP))
-        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-            raise _no_room(error) from error
+        return file
 
     def close(self) -> None:
         """Also while another thread still adds: what it does is given up."""
@@ -123,5 +118,11 @@ class ParquetFile:
         self._making.unlink(missing_ok=True)
 
 
-def _no_room(error: duckdb.Error) -> Unavailable:
-    return Unavailable(f"a Parquet file cannot be made: {str(error).splitlines()[0]}; free space where TMPDIR leads")
+@contextmanager
+def _needing_room() -> Iterator[None]:
+    """Around what writes to disk. Raises Unavailable."""
+    try:
+        yield
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        why = f"a Parquet file cannot be made: {str(error).splitlines()[0]}; free space where TMPDIR leads"
+        raise Unavailable(why) from error
