@@ -101,6 +101,7 @@ def test_the_command_prints_every_part_and_warns_of_unverified_prices() -> None:
         "2 ACUs x 2",
         "2,311.31",
         "4.33",
+        "grows by 44.1 GB a day on average, and the archive to 79.53 TB",
         "sum, of 500 allowed",
         "naive",
         "one API Gateway request",

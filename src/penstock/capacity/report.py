@@ -4,8 +4,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from penstock.capacity import measured as m
+from penstock.capacity.archive import reading_bytes
 from penstock.capacity.bill import Bill
 from penstock.capacity.check import Shortfall
+from penstock.capacity.database import stored_bytes
 from penstock.capacity.plan import Plan
 from penstock.capacity.prices import Price
 from penstock.capacity.streams import Stream
@@ -94,6 +96,17 @@ def as_values(plan: Plan, shortfalls: Iterable[Shortfall] = ()) -> dict[str, Any
         "advice": list(plan.advice),
         "shortfalls": [one._asdict() for one in shortfalls],
     }
+
+
+def unbuilt(plan: Plan) -> str:
+    """What the sizes count on, and nothing does yet."""
+    demand, design = plan.demand, plan.ours.design
+    disk_gb = demand.average_per_s * m.DAY_S * stored_bytes(design) / m.GB
+    archive_tb = demand.average_per_s * m.DAY_S * reading_bytes(design) * demand.retention_years * m.YEAR_DAYS / 1e12
+    return (
+        "these sizes count on readings that leave PostgreSQL, and the archive, by age and class; none do so far: the disk "
+        f"grows by {disk_gb:,.1f} GB a day on average, and the archive to {archive_tb:,.2f} TB"
+    )
 
 
 def usd_a_million(plan: Plan, bill: Bill) -> float:

@@ -148,7 +148,9 @@ def _movers(made: "Plan") -> Table:
 
 
 def _notes(made: "Plan") -> list[str]:
-    notes = [f"advice: {said}" for said in made.advice]
+    from penstock.capacity.report import unbuilt
+
+    notes = [f"[yellow]not yet:[/] {unbuilt(made)}.", *(f"advice: {said}" for said in made.advice)]
     if made.unverified:
         doubted = sum(line.usd for line in made.ours.bill.unverified())
         keys = ", ".join(price.key for price in made.unverified)
