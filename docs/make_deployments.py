@@ -41,8 +41,8 @@ ABOUT = {
     "It hands on whole answers only: `/v1/live` does not stream through it, and the page is not reachable from "
     "outside. One task of each role is the least; `--set ingest.tasks_min=2` for two.",
     "virginia": "Sized for 100,000 readings a second, critical ones stored within half a second, kept for seven years; "
-    "doors change versions blue/green; one batch is followed in X-Ray from API Gateway over door and Kinesis to its "
-    "commit. Nothing of this was measured on AWS.",
+    "doors change versions blue/green; one batch is followed in X-Ray from the door over Kinesis to its commit. "
+    "Nothing of this was measured on AWS.",
     "frankfurt": "[London](london.md)'s twin inside the EU, with seven years of record.",
 }
 

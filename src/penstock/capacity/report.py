@@ -104,8 +104,8 @@ def unbuilt(plan: Plan) -> str:
     disk_gb = demand.average_per_s * m.DAY_S * stored_bytes(design) / m.GB
     archive_tb = demand.average_per_s * m.DAY_S * reading_bytes(design) * demand.retention_years * m.YEAR_DAYS / 1e12
     return (
-        "these sizes count on readings that leave PostgreSQL, and the archive, by age and class; none do so far: the disk "
-        f"grows by {disk_gb:,.1f} GB a day on average, and the archive to {archive_tb:,.2f} TB"
+        "these sizes count on readings that leave PostgreSQL and the archive by age and class; none do so far: "
+        f"the disk grows by {disk_gb:,.1f} GB a day on average, and the archive to {archive_tb:,.2f} TB"
     )
 
 
