@@ -82,6 +82,10 @@ class Worker:
     crew: str
     progress: int = 0
 
+    @property
+    def held_ms(self) -> int:
+        return self.plant.in_hand.get(self.unit.name, 0)
+
     async def run(self, stop: asyncio.Event) -> Left:
         name = self.unit.name
         lease = await self.claim()
@@ -120,6 +124,7 @@ class Plant:
         self.began: list[tuple[float, str, str]] = []
         self.epochs: set[tuple[str, int]] = set()
         self.stubborn: set[str] = set()
+        self.in_hand: dict[str, int] = {}
         self.failing: set[str] = set()
 
     def begin(self, worker: Worker, lease: Lease) -> None:
@@ -350,8 +355,9 @@ async def test_after_standing_still_a_crew_first_asks_what_it_still_has() -> Non
     await plant.end()
 
 
+@pytest.mark.parametrize("where", ["stream", "hands"])
 @in_virtual_time
-async def test_a_worker_without_progress_gives_its_unit_to_another() -> None:
+async def test_a_worker_without_progress_gives_its_unit_to_another(where: str) -> None:
     plant = Plant([Shard("1"), Shard("2")])
     await plant.join("a", "b")
     await asyncio.sleep(2 * TTL_S)
@@ -360,7 +366,7 @@ async def test_a_worker_without_progress_gives_its_unit_to_another() -> None:
     before = events()
     await asyncio.sleep(100)
     assert events()["stuck"] == before["stuck"], "it is at the tip: there is nothing to do"
-    plant.belt.behind["1"] = 5_000
+    (plant.belt.behind if where == "stream" else plant.in_hand)["1"] = 5_000
     with capture_logs() as logs:
         await asyncio.sleep(31 + 2 * TTL_S)
     assert events()["stuck"] > before["stuck"]

@@ -387,6 +387,26 @@ async def test_nothing_is_learned_when_the_commit_does_not_come_about(step: str)
     assert await plant.in_flight() == 4
 
 
+async def test_what_it_holds_and_cannot_store_has_an_age() -> None:
+    plant, away = Plant(), [True]
+
+    async def point(name: str) -> None:
+        if name == "write" and away:
+            raise Unavailable
+
+    worker = plant.worker(Disturbed(plant.history, point))
+    holding = await worker.start()
+    assert worker.held_ms == 0
+    await plant.send(reading("a/x", 0, 1.0))
+    plant.clock.advance(7_000_000)
+    with pytest.raises(Unavailable):
+        await worker.turn(holding, plant.never)
+    assert worker.held_ms == 7_000
+    away.clear()
+    await worker.turn(holding, plant.never)
+    assert worker.held_ms == 0
+
+
 async def test_the_registry_is_asked_only_when_it_has_changed() -> None:
     plant, asked = Plant(), []
 

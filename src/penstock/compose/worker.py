@@ -136,6 +136,10 @@ class _OnUnit:
     def progress(self) -> int:
         return self._worker.progress
 
+    @property
+    def held_ms(self) -> int:
+        return self._worker.held_ms
+
     async def run(self, stop: asyncio.Event) -> Left:
         try:
             return await self._worker.run(stop)

@@ -19,6 +19,11 @@ class UnitWorker(Protocol):
         """Grows with every commit, and with every look that found nothing to commit."""
         ...
 
+    @property
+    def held_ms(self) -> int:
+        """How old the oldest entry is that was taken and is not committed; 0 when there is none."""
+        ...
+
     def run(self, stop: asyncio.Event) -> Awaitable[Left]: ...
 
 
@@ -69,9 +74,9 @@ class Job:
         return self.unit.name
 
     def beat(self, behind_ms: int) -> tuple[int, Behind]:
-        """What the next heartbeat says of it."""
-        self.behind_ms, self._seen = behind_ms, self.worker.progress
-        return self.claim.epoch, Behind(behind_ms, progressed=self._seen != self._told)
+        """What the next heartbeat says of it; *behind_ms*: of what the stream has and the worker has not."""
+        self.behind_ms, self._seen = max(behind_ms, self.worker.held_ms), self.worker.progress
+        return self.claim.epoch, Behind(self.behind_ms, progressed=self._seen != self._told)
 
     def beaten(self, sent_s: float, ttl_s: float) -> None:
         """The heartbeat sent at *sent_s* arrived."""

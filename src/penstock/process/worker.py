@@ -87,6 +87,12 @@ class Worker:
         self.progress = 0
         """Grows with every commit, and with every look that found nothing to commit."""
 
+    @property
+    def held_ms(self) -> int:
+        """How old the oldest entry is that was taken and is not committed; 0 when there is none."""
+        oldest_us = min((entries[0].received_us for entries in self._gathered.values() if entries), default=None)
+        return 0 if oldest_us is None else max(1, (self._clock.now_us() - oldest_us) // 1_000)
+
     def _progressed(self) -> None:
         self.progress += 1
 
