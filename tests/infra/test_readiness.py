@@ -19,7 +19,8 @@ from penstock.infra.account import LOG_POLICY, LOG_ROLE, Account, image_id, imag
 from penstock.infra.console import Console
 from penstock.infra.deploying import Site, push_image
 from penstock.infra.description import Deployment
-from penstock.infra.readiness import check_account, check_push, check_ready, covers, is_pinned, missing
+from penstock.infra.pins import is_pinned
+from penstock.infra.readiness import check_account, check_push, check_ready, covers, missing
 from penstock.infra.reading import read_deployment
 from penstock.infra.terraforming import Terraform
 from simaws import SimulatedAws

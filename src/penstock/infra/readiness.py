@@ -11,6 +11,7 @@ from penstock.errors import Misconfigured
 from penstock.infra.account import Account, image_id
 from penstock.infra.answers import asking, code_of
 from penstock.infra.description import Deployment
+from penstock.infra.pins import is_pinned, recorded
 from penstock.infra.simulated import simulated_by_environment
 
 PLACEHOLDER: Final = ".example"
@@ -154,15 +155,9 @@ def check_push(deployment: Deployment) -> None:
     for program in ("docker", "aws"):
         if shutil.which(program) is None:
             raise Misconfigured("--push", f"{program} is not on this machine", "install it, and have it on PATH")
-    if deployment.environment == "prod" and not is_pinned((SCRIPT.parent / "pins").read_text()):
+    if deployment.environment == "prod" and not is_pinned(recorded()):
         mend = "src/penstock/infra/image/push --pin, read what it wrote, commit it"
         raise Misconfigured("--push", "what production's image is built on is not pinned", mend)
-
-
-def is_pinned(pins: str) -> bool:
-    """Whether everything that the image is built on is recorded by its bytes."""
-    told = dict(line.split("=", 1) for line in pins.splitlines() if "=" in line and not line.startswith("#"))
-    return "@sha256:" in told.get("PYTHON", "") and bool(told.get("RDS_CA_SHA256"))
 
 
 def platform(deployment: Deployment) -> dict[str, str]:

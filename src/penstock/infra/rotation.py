@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from penstock.errors import Tampered, Unavailable
+from penstock.infra import pins
 
 ROTATION_FILE: Final = "rotation.zip"
 OURS: Final = ("__init__.py", "errors.py", "py.typed", "secrets")
 DRIVER: Final = ("psycopg", "psycopg-binary", "typing_extensions")
 AUTHORITIES: Final = "rds-ca.pem"
 AUTHORITIES_URL: Final = "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem"
-PINNED: Final = "RDS_CA_SHA256="
 TIMEOUT_S: Final = 10
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """Of every file: the same code makes the same package."""
@@ -64,13 +64,13 @@ def fetch_authorities() -> bytes:
         raise Unavailable(
             f"{AUTHORITIES_URL} cannot be read ({error}). Mend: see that it can, or give --ca FILE"
         ) from error
-    check_pinned(found, resources.files("penstock.infra").joinpath("image", "pins").read_text())
+    check_pinned(found, pins.recorded())
     return found
 
 
-def check_pinned(authorities: bytes, pins: str) -> None:
-    """Raises Tampered when *pins*, the image's, has another sum; where none is recorded TLS alone vouches."""
-    wanted = next((line.partition("=")[2] for line in pins.splitlines() if line.startswith(PINNED)), "")
+def check_pinned(authorities: bytes, recorded: str) -> None:
+    """Raises Tampered when *recorded*, as in `pins`, has another sum; where it has none TLS alone vouches."""
+    wanted = pins.read_pins(recorded).get(pins.AUTHORITIES, "")
     if wanted and hashlib.sha256(authorities).hexdigest() != wanted:
         raise Tampered(
             f"{AUTHORITIES_URL} is not what was recorded in src/penstock/infra/image/pins. Mend: see what Amazon "

@@ -8,6 +8,7 @@ from constructs import Construct
 
 from penstock import __version__
 from penstock.infra.description import Deployment, TaskPart
+from penstock.infra.files import USER
 from penstock.infra.keys import Keys
 from penstock.infra.network import Network
 from penstock.infra.policy import Statement, allow, document, trust
@@ -15,7 +16,6 @@ from penstock.infra.station import Station
 from penstock.infra.telemetry import Logs, collector, traced
 from penstock.infra.terraform import aws
 
-USER: Final = "10001"
 DATA: Final = "/data"
 SHARED: Final = "/shared"
 STOP_S: Final = 30
@@ -202,7 +202,7 @@ class Service(Station):
             "essential": True,
             "entryPoint": ["penstock"],
             "command": list(role.command),
-            "user": USER,
+            "user": str(USER),
             "readonlyRootFilesystem": True,
             "linuxParameters": {"initProcessEnabled": True, "capabilities": {"drop": ["ALL"], "add": []}},
             "stopTimeout": STOP_S,

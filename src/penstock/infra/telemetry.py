@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 from constructs import Construct
 
 from penstock.infra.description import Deployment
+from penstock.infra.files import USER
 from penstock.infra.keys import Keys
 from penstock.infra.policy import Statement, allow, document, to
 from penstock.infra.station import Station
@@ -185,7 +186,7 @@ def collector(role: str, metrics_url: str, logs: Any, deployment: Deployment) ->
         "cpu": 32,
         "memoryReservation": 128,
         "readonlyRootFilesystem": True,
-        "user": "10001",
+        "user": str(USER),
         "environment": [
             {"name": "AOT_CONFIG_CONTENT", "value": json.dumps(_collection(role, metrics_url, logs, deployment))}
         ],
