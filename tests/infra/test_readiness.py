@@ -3,7 +3,9 @@
 import datetime as dt
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -154,6 +156,31 @@ def test_gateways_may_log_also_where_a_deploy_was_cut_off_before(aws: SimulatedA
     (attached,) = iam.list_attached_role_policies(RoleName=LOG_ROLE)["AttachedPolicies"]
     assert attached["PolicyArn"] == LOG_POLICY
     assert aws.client("apigateway").get_account()["cloudwatchRoleArn"].endswith(LOG_ROLE)
+
+
+@pytest.mark.parametrize(("codes", "raises"), [(["BadRequestException"] * 2, None), (["AccessDenied"], Misconfigured)])
+def test_a_role_that_iam_has_not_told_of_is_tried_again_and_a_refusal_said(
+    aws: SimulatedAws, monkeypatch: pytest.MonkeyPatch, codes: list[str], raises: type[Exception] | None
+) -> None:
+    account = Account(london())
+    client = account.client
+
+    def refuse(**_: object) -> Any:
+        return (SimpleNamespace(status_code=400), {"Error": {"Code": codes.pop()}}) if codes else None
+
+    def reluctant(service: str) -> Any:
+        made = client(service)
+        made.meta.events.register("before-call.api-gateway.UpdateAccount", refuse)
+        made.meta.events.register(
+            "before-call.api-gateway.GetAccount", lambda **_: (SimpleNamespace(status_code=200), {})
+        )
+        return made
+
+    monkeypatch.setattr(account, "client", reluctant)
+    monkeypatch.setattr("penstock.infra.account.LOOK_S", 0)
+    with pytest.raises(raises) if raises else nullcontext():
+        account.let_gateways_log()
+    assert codes == []
 
 
 def test_who_is_nobody_there_is_told_so(aws: SimulatedAws, monkeypatch: pytest.MonkeyPatch) -> None:

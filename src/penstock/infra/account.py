@@ -1,6 +1,7 @@
 """What a deployment needs in the account and not in Terraform's state: what has a secret half, or is shared by many."""
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,6 +17,10 @@ from penstock.infra.ports import TASK
 
 LOG_ROLE: Final = "penstock-apigateway-logs"
 LOG_POLICY: Final = "arn:aws:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
+UNKNOWN_ROLE: Final = "BadRequestException"
+"""What API Gateway says of a role that IAM has not told it of."""
+ROLE_WAIT_S: Final = 30
+LOOK_S: Final = 2
 NO_USER: Final = frozenset({"ValidationError", "NoSuchEntity"})
 """What IAM says when it is asked for the devices of somebody who is no user of it."""
 
@@ -136,12 +141,12 @@ class Account:
         gateway = self.client("apigateway")
         if gateway.get_account().get("cloudwatchRoleArn"):
             return
-        role = self._log_role()
-        try:
-            operation = {"op": "replace", "path": "/cloudwatchRoleArn", "value": role}
-            gateway.update_account(patchOperations=[operation])
-        except ClientError as error:
-            raise Unavailable(f"API Gateway does not take its log role yet ({error}). Mend: run it again") from error
+        operation = {"op": "replace", "path": "/cloudwatchRoleArn", "value": self._log_role()}
+        until_s = time.monotonic() + ROLE_WAIT_S
+        while not _is_taken(gateway, operation):
+            if time.monotonic() > until_s:
+                raise Unavailable(f"API Gateway does not take its log role {LOG_ROLE} yet. Mend: run it again")
+            time.sleep(LOOK_S)
 
     def _log_role(self) -> str:
         iam = self.client("iam")
@@ -156,6 +161,17 @@ class Account:
     def _find_key(self, name: str) -> str | None:
         found = self.client("apigateway").get_api_keys(nameQuery=name)["items"]
         return next((one["id"] for one in found if one["name"] == name), None)
+
+
+def _is_taken(gateway: Any, operation: Mapping[str, str]) -> bool:
+    """Whether API Gateway does as it is told; a role made a moment ago is not known everywhere."""
+    try:
+        gateway.update_account(patchOperations=[operation])
+    except ClientError as error:
+        if code_of(error) != UNKNOWN_ROLE:
+            raise
+        return False
+    return True
 
 
 def image_of(deployment: Deployment, repository: str) -> str:
