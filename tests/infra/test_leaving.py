@@ -241,6 +241,26 @@ def test_nothing_that_stands_holds_nothing(account: Account, simulated: Simulate
 
 
 @pytest.mark.usefixtures("stands")
+def test_a_vault_that_we_may_not_look_into_is_not_taken_for_none(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = account.client
+
+    def denied(**_: object) -> Any:
+        return _Answered(403), {"Error": {"Code": "AccessDeniedException"}}
+
+    def with_denial(service: str) -> Any:
+        made = client(service)
+        made.meta.events.register("before-call.backup.ListRecoveryPointsByBackupVault", denied)
+        return made
+
+    monkeypatch.setattr(account, "client", with_denial)
+    with pytest.raises(Misconfigured, match="may not look at what the archive holds"):
+        held_by(account, VIRGINIA)
+    assert not held_by(account, read_deployment("virginia", suffix="nobodys"))
+
+
+@pytest.mark.usefixtures("stands")
 def test_a_role_that_refuses_wants_the_second_factor(
     account: Account, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,7 +25,7 @@ STOP_WAIT_S: Final = 90
 ENDED: Final = frozenset({"DEPROVISIONING", "STOPPED"})
 """What ECS says of a task whose containers run no more."""
 NO_VAULT: Final = frozenset({"ResourceNotFoundException", *DENIED})
-"""AWS Backup says so of a vault that there is not, to those who may see others."""
+"""AWS Backup says so of a vault that there is not, and denies it just as one that we may not look into."""
 
 
 class Held(NamedTuple):
@@ -246,5 +246,10 @@ def _points(account: Account, vault: str) -> Iterator[Mapping[str, Any]]:
         for page in backup.get_paginator("list_recovery_points_by_backup_vault").paginate(BackupVaultName=vault):
             yield from page["RecoveryPoints"]
     except ClientError as error:
-        if code_of(error) not in NO_VAULT:
+        if code_of(error) not in NO_VAULT or _is_there(backup, vault):
             raise
+
+
+def _is_there(backup: Any, vault: str) -> bool:
+    pages = backup.get_paginator("list_backup_vaults").paginate()
+    return any(one["BackupVaultName"] == vault for page in pages for one in page["BackupVaultList"])
