@@ -238,7 +238,9 @@ def test_a_gateway_is_regional_metered_logged_and_real(profile: str) -> None:
     assert stage.get("stage_name") == "prod"
     group = stage.get("access_log_settings", "destination_arn").removeprefix("${").removesuffix(".arn}").split(".")
     assert one(profile, *group).get("kms_key_id") == "${aws_kms_key.keys_data.arn}"
+    (released,) = every(profile, "aws_api_gateway_deployment")
     for integration in every(profile, "aws_api_gateway_integration"):
+        assert f"{integration.where}.uri" in released.get("triggers", "leads"), "else the stage serves the old one"
         assert integration.get("type") == "HTTP_PROXY"
         assert integration.get("connection_id") == "${aws_api_gateway_vpc_link.api_link.id}"
     link = one(profile, "aws_lb", "api_link_balancer")

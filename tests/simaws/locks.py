@@ -12,7 +12,7 @@ from simaws.loop import Applied
 
 @contextmanager
 def at_hand(applied: Applied) -> Iterator[None]:
-    """The environment that the commands of ours read."""
+    """The environment that Penstock's own commands read."""
     environment = applied.terraform.environment | {"PENSTOCK_TEST_AWS_ENDPOINT": applied.aws.url}
     with mock.patch.dict("os.environ", environment):
         yield

@@ -87,8 +87,8 @@ def torn_down(applied: Applied) -> None:
 
 def live(trial: Trial, use: Use, leave: Leave = torn_down) -> Life:
     """Go through all of it. Raises NotHere, or AssertionError with what does not hold."""
-    life = Life(trial)
-    with SimulatedAws(region=trial.deployment.region, log=trial.folder / f"{trial.profile}-aws.log") as aws:
+    life, deployment = Life(trial), trial.deployment
+    with SimulatedAws(region=deployment.region, log=trial.folder / f"{deployment.names.stack}-aws.log") as aws:
         before = leftovers(aws)
         with standing(life, aws, leave) as applied, life.step("use"):
             life.used = use(applied)

@@ -189,18 +189,18 @@ def carried(place: Here) -> str:
 
 def send(ingest: Task, key: str) -> list[dict[str, Any]]:
     """Readings of a day that has ended, so that they can be archived at once."""
-    yesterday = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
+    begin = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
     sent = [
         {
             "tag": f"site/line/press-{n % TAGS}/temperature",
-            "ts": (yesterday + timedelta(seconds=n)).isoformat(),
+            "ts": (begin + timedelta(seconds=n)).isoformat(),
             "value": n / 7,
         }
         for n in range(READINGS)
     ]
     url = f"https://127.0.0.1:{ingest.port}/v1/readings"
-    for begin in range(0, READINGS, READINGS // 3):
-        body = json.dumps(sent[begin : begin + READINGS // 3]).encode()
+    for first in range(0, READINGS, READINGS // 3):
+        body = json.dumps(sent[first : first + READINGS // 3]).encode()
         status, answer = ask(url, body, authorization=f"Bearer {key}", content_type="application/json")
         assert (status, json.loads(answer)["refused"]) == (202, 0), answer
     return sent

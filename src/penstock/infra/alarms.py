@@ -25,12 +25,19 @@ CONNECTIONS_FILL: Final = 0.8
 ECS: Final = "AWS/ECS"
 
 
-def door_alarms(door: Door) -> list[Alarm]:
-    """Of the load balancer, and of what stands behind it."""
+def answer_alarms(door: Door) -> list[Alarm]:
+    """Clients are answered badly: after a release, by the new version."""
     of_door = {"LoadBalancer": door.balancer.arn_suffix}
     return [
         _door("door-errors", "HTTPCode_Target_5XX_Count", of_door, 5, "Doors answer 5xx: see their logs"),
         _door("door-refused", "HTTPCode_ELB_5XX_Count", of_door, 5, "No door is there to answer: see its tasks"),
+    ]
+
+
+def door_alarms(door: Door) -> list[Alarm]:
+    """Of what stands behind the load balancer, and around it."""
+    of_door = {"LoadBalancer": door.balancer.arn_suffix}
+    return [
         *(
             _unhealthy(role if len(targets) == 1 else f"{role}-{colour}", role, of_door, target)
             for role, targets in door.targets.items()

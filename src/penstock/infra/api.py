@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Any, Final, NamedTuple
 
+from cdktn import Fn
 from constructs import Construct
 
 from penstock.infra.archive import Buckets
@@ -183,7 +184,7 @@ class Api(Station):
             self,
             "release",
             rest_api_id=self.api.id,
-            triggers={"shape": hashlib.sha256(shape.encode()).hexdigest()},
+            triggers={"shape": hashlib.sha256(shape.encode()).hexdigest(), "leads": _leads(made)},
             depends_on=made,
             lifecycle={"create_before_destroy": True},
         )
@@ -220,3 +221,9 @@ class Api(Station):
             throttle_settings={"rate_limit": part.rate, "burst_limit": part.burst},
             tags=self.called("client", "plan"),
         )
+
+
+def _leads(integrations: list[Any]) -> str:
+    """Where everything leads: a stage goes on serving what it was released with, until it is released anew."""
+    told = [[one.uri, one.connection_id, one.timeout_milliseconds, one.request_parameters] for one in integrations]
+    return str(Fn.sha256(Fn.jsonencode(told)))

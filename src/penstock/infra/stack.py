@@ -138,7 +138,8 @@ class Plant(TerraformStack):
 
     def _watch(self) -> None:
         plan, watch = self.deployment, Watch(self, self.deployment, self.keys)
-        at_the_door = watch.over(*alarms.door_alarms(self.door))
+        takes_back = watch.over(*alarms.answer_alarms(self.door))
+        watch.over(*alarms.door_alarms(self.door))
         watch.over(*alarms.stream_alarms(self.stream, plan.watch.latency_ms))
         for service in self.services:
             errors = watch.count_errors(service.role.name, service.logs)
@@ -156,7 +157,7 @@ class Plant(TerraformStack):
         watch.draw()
         doors = [service for service in self.services if service.blue_green]
         if doors:
-            Release(self, plan, self.cluster, self.door, doors, at_the_door[:2])
+            Release(self, plan, self.cluster, self.door, doors, takes_back)
 
     def _provider(self, simulated: Simulated) -> None:
         plan = self.deployment
