@@ -179,7 +179,7 @@ class Api(Station):
         )
 
     def _stage(self, made: list[Any], logs: Logs) -> Any:
-        shape = json.dumps([ROUTES[name] for name in self.deployment.api.doors])
+        shape = json.dumps([[ROUTES[name] for name in self.deployment.api.doors], TIMEOUT_MS])
         released = aws.api_gateway_deployment(
             self,
             "release",
@@ -225,5 +225,4 @@ class Api(Station):
 
 def _leads(integrations: list[Any]) -> str:
     """Where everything leads: a stage goes on serving what it was released with, until it is released anew."""
-    told = [[one.uri, one.connection_id, one.timeout_milliseconds, one.request_parameters] for one in integrations]
-    return str(Fn.sha256(Fn.jsonencode(told)))
+    return str(Fn.sha256(Fn.jsonencode([[one.uri, one.connection_id] for one in integrations])))
