@@ -65,5 +65,5 @@ def names(resources: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for kind, made in resources.items():
         for one in made.values():
             for key in NAMES:
-                if isinstance(one.get(key), str) and not one[key].startswith("${"):
+                if isinstance(one.get(key), str) and "${" not in one[key]:
                     yield kind, one[key]
