@@ -68,7 +68,7 @@ HISTORY_BEGINS: Final = Gauge(
 )
 FORGET_WAITING: Final = Gauge(
     "penstock_forget_waiting_days",
-    "Days by which the oldest readings have outstayed store.keep_days; they stay until the archive shows that it has them.",
+    "Days by which the oldest readings have outstayed store.keep_days; they stay until the archive shows them.",
     multiprocess_mode="mostrecent",
 )
 SPANS: Final = Counter(

@@ -99,8 +99,10 @@ def _check_keeping(settings: Settings, setting: str, days: float) -> None:
         raise Misconfigured(setting, "readings that leave the database must be in an archive", "set archive.url, or 0")
     if days <= window_days + 1:
         why = f"readings up to {window_days:g} days old (process.window_days) may still come, and need be compared"
-        raise Misconfigured(setting, why, f"set it above {window_days + 1:g}, or process.window_days below {days - 1:g}")
-    if archive.retention != Retention.EPHEMERAL and archive.retention_days <= days:
+        raise Misconfigured(
+            setting, why, f"set it above {window_days + 1:g}, or process.window_days below {days - 1:g}"
+        )
+    if Retention(archive.retention) is not Retention.EPHEMERAL and archive.retention_days <= days:
         why = f"the archive locks for {archive.retention_days:g} days only (archive.retention_days)"
         raise Misconfigured(setting, why, f"set archive.retention_days well above {days:g}")
 
@@ -136,7 +138,9 @@ async def _keep_archiving(settings: Settings, database: Database, archive: Archi
         try:
             await _forget(settings, database, archive)
         except PenstockError as error:
-            log.error("readings are older than store.keep_days, and stay: the archive does not show them", why=str(error))
+            log.error(
+                "readings are older than store.keep_days, and stay: the archive does not show them", why=str(error)
+            )
             pause_s = min(pause_s, AGAIN_S)
         await asyncio.sleep(pause_s)
 

@@ -9,8 +9,8 @@ import numpy as np
 from penstock.model.batch import NO_SEQ, NO_TEXT, ReadingBatch
 from penstock.model.quality import name_of
 from penstock.process.columns import Columns
-from penstock.process.tags import TagTable
 from penstock.process.dedupe import GONE
+from penstock.process.tags import TagTable
 from penstock.process.validate import REASONS
 from penstock.store.port import Contested, Held, Repeats
 from penstock.stream.port import Entry

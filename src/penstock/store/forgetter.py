@@ -32,14 +32,12 @@ class Forgotten(NamedTuple):
 class Forgetter:
     """Deletes day by day, the oldest first. Two at once do no harm: each pack is deleted, and counted, once.
 
-    A day goes only as a whole, after the archive has shown every object of it, and only readings of flushes that the
-    archive holds. From when on a tag's readings are all here is written down before the first of them is deleted, so
-    that a crash anywhere leaves less deleted than told, never more. A day that cannot be shown stays, and those after it.
+    A day goes only after the archive has shown every object of it, and only readings of flushes that the archive holds.
+    From when on a tag's readings are all here is written down before the first of them is deleted, so that a crash
+    anywhere leaves less deleted than told, never more. A day that cannot be shown stays, with those after it.
     """
 
-    def __init__(
-        self, database: Database, archive: Archive, keeping: Keeping, *, packs_max: int = PACKS_MAX
-    ) -> None:
+    def __init__(self, database: Database, archive: Archive, keeping: Keeping, *, packs_max: int = PACKS_MAX) -> None:
         self._archive = archive
         self._keeping = keeping
         self._books = ForgetBooks(database, packs_max=packs_max)

@@ -40,8 +40,11 @@ with wanted as (
 )
 select w.tag_id
 from wanted w
+join (select u.tag_id, u.ts from mark m cross join lateral unnest(m.tag, m.ts) u(tag_id, ts)) newest using (tag_id)
 where w.until >= %(end)s
-  and exists (select from segment s where s.tag_id = w.tag_id and s.t0 >= %(start)s and s.t0 < %(end)s)
+  and exists (
+    select from segment s where s.tag_id = w.tag_id and s.t0 >= %(start)s and s.t0 < %(end)s and s.t1 < newest.ts
+  )
 order by 1;
 
 -- name: day
