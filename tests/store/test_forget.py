@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +30,7 @@ from store.test_history_machine import batches as any_batches
 database, writer, files = test_archive.database, test_archive.writer, test_archive.files
 SHORT = Keeping(timedelta(days=7), timedelta(days=7))
 DAY_0 = LONG_AGO // DAY * DAY
+DAYS, KILLS_MIN = 40, 3
 
 
 def forgetter(database: Database, archive: Any, keeping: Keeping = SHORT, packs_max: int = 500) -> Forgetter:
@@ -332,3 +334,30 @@ async def test_two_forgetters_and_a_sealer_at_once_count_each_reading_once(
     await forgetter(database, files).run()
     union_is(database.url, files, archived)
     assert len(all_in_database(database.url)) == 100
+
+
+@pytest.mark.slow
+async def test_kill_9_while_readings_leave_loses_nothing_and_counts_nothing_twice(
+    database: Database, writer: Writer, files: FilesArchive
+) -> None:
+    for day in range(DAYS):
+        await writer.flush([good(tag, DAY_0 + day * DAY + i, i / 7 + day) for tag in range(1, 31) for i in range(20)])
+    await seal_all(database)
+    stored = all_in_database(database.url)
+    command = [sys.executable, str(Path(__file__).with_name("crash_forget.py")), database.url, str(folder(files))]
+    kills = 0
+    while True:
+        running = await asyncio.create_subprocess_exec(*command)
+        try:
+            await asyncio.wait_for(running.wait(), 1.0 + 0.13 * (kills % 7))
+        except TimeoutError:
+            running.kill()
+            await running.wait()
+            kills += 1
+            union_is(database.url, files, stored)
+            continue
+        break
+    assert running.returncode == 0
+    assert kills >= KILLS_MIN
+    union_is(database.url, files, stored)
+    assert len(all_in_database(database.url)) == 30 * 20, "each tag's newest pack"
