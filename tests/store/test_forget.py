@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from penstock.errors import Tampered
 from penstock.store.archive import Retention
 from penstock.store.archive_files import FilesArchive
+from penstock.store.follow import Tail
 from penstock.store.forget_books import ForgetBooks, Keeping
 from penstock.store.forgetter import Forgetter, Forgotten
 from penstock.store.port import Known, Span
@@ -361,3 +362,55 @@ async def test_kill_9_while_readings_leave_loses_nothing_and_counts_nothing_twic
     assert kills >= KILLS_MIN
     union_is(database.url, files, stored)
     assert len(all_in_database(database.url)) == 30 * 20, "each tag's newest pack"
+
+
+async def test_latest_values_are_rebuilt_as_before(
+    database: Database, archived: list[Any], files: FilesArchive
+) -> None:
+    before = (await Tail(database).rebuild(NOW)).rows
+    await forgetter(database, files).run()
+    after = (await Tail(database).rebuild(NOW)).rows
+    assert (after.path, after.ts.tolist(), after.value.tolist()) == (
+        before.path, before.ts.tolist(), before.value.tolist(),
+    )  # fmt: skip
+    assert len(after.path) == 2
+
+
+async def test_what_the_archive_showed_counts_for_a_day_only(
+    database: Database, archived: list[Any], files: FilesArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.store.forgetter.SHOWN_FOR_S", 0.0)
+    assert (await forgetter(database, files).run()).readings == 0
+    assert all_in_database(database.url) == archived
+    monkeypatch.undo()
+    assert (await forgetter(database, files).run()).readings == 200
+
+
+class Locking:
+    """An archive that says it locks; none of its locks is looked at."""
+
+    def __init__(self, files: FilesArchive) -> None:
+        self.url, self.retention, self._files = files.url, Retention.GOVERNANCE, files
+
+    async def read(self, key: str) -> bytes:
+        return await self._files.read(key)
+
+    async def show(self, key: str, digest: bytes, size_bytes: int, until: datetime | None) -> None:
+        assert until is not None
+        await self._files.show(key, digest, size_bytes, None)
+
+
+@pytest.mark.parametrize("days", [None, -1, 1])
+async def test_readings_under_a_lock_that_is_over_stay(
+    database: Database, archived: list[Any], files: FilesArchive, days: int | None
+) -> None:
+    until = None if days is None else datetime.now(UTC) + timedelta(days=days)
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute("update archive_segment set locked_until = %s", (until,))
+        connection.execute("update archive_object set locked_until = %s", (until,))
+    if days == 1:
+        assert (await forgetter(database, Locking(files)).run()).readings == 200
+    else:
+        with pytest.raises(Tampered, match="not locked any more"):
+            await forgetter(database, Locking(files)).run()
+        assert all_in_database(database.url) == archived

@@ -112,7 +112,9 @@ class S3Archive:
         if not same:
             raise Tampered(f"{self.url}/{key} holds something else than was put there")
         if until is not None and not self._is_locked(head, until):
-            raise Tampered(f"{self.url}/{key} is not locked as it was, or s3:GetObjectRetention is not allowed")
+            raise Tampered(
+                f"{self.url}/{key} is not locked as archive.retention says; or s3:GetObjectRetention is not allowed"
+            )
 
     async def read(self, key: str) -> bytes:
         async with self._translated("s3:GetObject"):

@@ -113,7 +113,9 @@ class Forgetter:
         return found
 
     async def _show(self, key: str, sha256: bytes, size_bytes: int, until: datetime | None) -> None:
-        if self._archive.retention is not Retention.EPHEMERAL and (until is None or until <= datetime.now(UTC)):
+        if self._archive.retention is Retention.EPHEMERAL:
+            until = None
+        elif until is None or until <= datetime.now(UTC):
             raise Tampered(f"{self._archive.url}/{key} is not locked any more: nothing else keeps these readings")
         await self._archive.show(key, sha256, size_bytes, until)
 
