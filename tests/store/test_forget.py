@@ -17,10 +17,11 @@ from penstock.errors import Tampered
 from penstock.store.archive import Retention
 from penstock.store.archive_files import FilesArchive
 from penstock.store.follow import Tail
-from penstock.store.forget_books import ForgetBooks, Keeping
+from penstock.store.forget_books import ForgetBooks, Gone, Keeping
 from penstock.store.forgetter import Forgetter, Forgotten
 from penstock.store.port import Known, Span
 from penstock.store.postgres import Database
+from penstock.store.read import Reader
 from penstock.store.seal import Sealer
 from store import test_archive
 from store.test_archive import LONG_AGO, archiver, exact, folder, in_files, prepared, seal_all
@@ -31,6 +32,7 @@ from store.test_history_machine import batches as any_batches
 database, writer, files = test_archive.database, test_archive.writer, test_archive.files
 SHORT = Keeping(timedelta(days=7), timedelta(days=7))
 DAY_0 = LONG_AGO // DAY * DAY
+NOW_0 = datetime(1970, 1, 1, tzinfo=UTC)
 DAYS, KILLS_MIN = 40, 3
 
 
@@ -414,3 +416,32 @@ async def test_readings_under_a_lock_that_is_over_stay(
         with pytest.raises(Tampered, match="not locked any more"):
             await forgetter(database, Locking(files)).run()
         assert all_in_database(database.url) == archived
+
+
+async def test_of_the_day_of_the_newest_reading_the_packs_before_it_leave(
+    database: Database, writer: Writer, files: FilesArchive
+) -> None:
+    for hour in range(2):
+        await writer.flush([good(1, DAY_0 + hour * 3_600_000_000 + i, i / 7) for i in range(50)])
+        await seal_all(database)
+    await archiver(database, files).run()
+    assert await forgetter(database, files).run() == Forgotten(1, 1, 50)
+    rows = (await Tail(database).rebuild(NOW)).rows
+    assert rows.ts.tolist() == [DAY_0 + 3_600_000_000 + 49]
+
+
+async def test_a_deletion_by_itself_takes_only_what_was_told_of_and_is_archived(
+    database: Database, writer: Writer, archived: list[Any]
+) -> None:
+    """Also of what was sealed after it was looked at."""
+    books, day = ForgetBooks(database), (NOW_0 + timedelta(microseconds=DAY_0)).date()
+    through = await books.archived(day)
+    assert through is not None
+    await writer.flush([good(1, DAY_0 + 100, 9.0)])
+    await seal_all(database)
+    assert await books.delete(day, through, 0, [1, 2]) == Gone(0, 0)
+    await books.tell(day, [1])
+    await books.tell(day - timedelta(days=1), [2])
+    assert await books.delete(day, through, 0, [1, 2]) == Gone(1, 50)
+    assert await books.delete(day, through, 0, [1, 2]) == Gone(0, 0)
+    assert (await Reader(database).points(1, DAY_0, DAY_0 + DAY)).value.tolist() == [9.0]
