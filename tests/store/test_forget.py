@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import Tampered
+from penstock.model.batch import NO_SEQ
 from penstock.store.archive import Retention
 from penstock.store.archive_files import FilesArchive
 from penstock.store.follow import Tail
@@ -26,7 +27,7 @@ from penstock.store.seal import Sealer
 from store import test_archive
 from store.test_archive import LONG_AGO, archiver, exact, folder, in_files, prepared, seal_all
 from store.test_history import ask, good
-from store.test_history_machine import DAY, NOW, Torn, Writer, rows_of
+from store.test_history_machine import DAY, NOW, Torn, Writer, contents, rows_of
 from store.test_history_machine import batches as any_batches
 
 database, writer, files = test_archive.database, test_archive.writer, test_archive.files
@@ -227,10 +228,21 @@ REMAINS = """
 STEPS = st.sampled_from(["store", "seal", "compact", "archive", "forget", "die", "torn"])
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(STEPS, any_batches), min_size=3, max_size=9), st.integers(1, 3))
+full_batches = st.tuples(
+    any_batches,
+    st.lists(
+        st.tuples(st.tuples(st.sampled_from([1, 2, 101]), st.integers(0, 40), st.just(NO_SEQ)), contents),
+        min_size=8,
+        max_size=16,
+    ),
+).map(lambda both: both[0] + [((tag, NOW + quarter * DAY // 4, seq), it) for (tag, quarter, seq), it in both[1]])
+"""Of few tags over ten days, so that most are old, some come again, and some come late."""
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(STEPS, full_batches), min_size=5, max_size=10), full_batches, st.integers(1, 3))
 def test_database_and_archive_together_hold_all_that_was_stored(
-    postgres_url: str, tmp_path_factory: pytest.TempPathFactory, steps: Any, packs_max: int
+    postgres_url: str, tmp_path_factory: pytest.TempPathFactory, steps: Any, batch: Any, packs_max: int
 ) -> None:
     """And after the floor the database answers as if nothing had left, to the bit."""
 
@@ -241,8 +253,9 @@ def test_database_and_archive_together_hold_all_that_was_stored(
         async with started(postgres_url) as (database, torn, writer):
             files = FilesArchive(tmp_path_factory.mktemp("archive"), Retention.EPHEMERAL)
             world = World(database, torn, writer, files, packs_max)
-            for step, batch in [*steps, ("seal", []), ("archive", []), ("forget", [])]:
-                await world.do(step, batch)
+            leaving = [("seal", []), ("archive", []), ("forget", [])]
+            for step, readings in [("store", batch), *leaving, ("store", batch[::2]), *steps, *leaving]:
+                await world.do(step, readings)
                 await world.check()
             assert ask(database, REMAINS) == [(0,)], "all that was due has left"
 
