@@ -217,6 +217,7 @@ def union_is(url: str, files: FilesArchive, stored: list[tuple[Any, ...]]) -> No
     assert sorted({*here, *there}, key=repr) == stored, "nothing is lost, nothing invented"
     assert len({*here}) == len(here), "nothing twice in the database"
     assert len({*there}) == len(there), "nothing twice in the archive"
+    assert len({(path, ts, seq) for path, ts, *_, seq, _, _ in stored}) == len(stored), "none was taken for new again"
     with psycopg.connect(url) as connection:
         ((forgotten,),) = connection.execute("select coalesce(sum(readings), 0) from forgotten").fetchall()
     assert len(here) + forgotten == len(stored), "each that left is counted once"
