@@ -106,3 +106,50 @@ async def test_a_bucket_is_opened_by_its_url(tmp_path: Path) -> None:
     async with opened_archive(given(tmp_path, url="s3://bucket/a/", region="eu-west-1")) as archive:
         assert isinstance(archive, S3Archive)
         assert archive.url == "s3://bucket/a"
+
+
+@pytest.mark.parametrize(
+    ("store", "more", "setting"),
+    [
+        ({"keep_days": 30}, {"archive": {"url": ""}}, "store.keep_days"),
+        ({"keep_critical_days": 30}, {"archive": {"url": ""}}, "store.keep_critical_days"),
+        ({"keep_days": 30}, {}, "store.keep_days"),
+        ({"keep_days": 4}, {"process": {"window_days": 3}}, "store.keep_days"),
+        ({"keep_days": 30, "keep_critical_days": 3}, {"process": {"window_days": 3}}, "store.keep_critical_days"),
+        (
+            {"keep_days": 30},
+            {
+                "process": {"window_days": 3},
+                "archive": {"url": "s3://b", "retention": "sealed", "retention_days": 30, "region": "eu-west-3"},
+            },
+            "store.keep_days",
+        ),
+    ],
+)
+async def test_readings_may_leave_only_where_something_keeps_them_and_none_can_still_come(
+    database: Database, tmp_path: Path, store: dict[str, Any], more: dict[str, Any], setting: str
+) -> None:
+    settings = read_settings(
+        data=tmp_path, store=store, **({"archive": {"url": f"files:{tmp_path}", "retention": "ephemeral"}} | more)
+    )
+    with pytest.raises(Misconfigured) as told:
+        async with archiving(settings, database):
+            pass
+    assert told.value.setting == setting
+
+
+async def test_what_is_archived_leaves_by_itself_when_it_is_old(database: Database, tmp_path: Path) -> None:
+    kept = read_settings(
+        data=tmp_path,
+        archive=given(tmp_path).archive.model_dump(),
+        process={"window_days": 3},
+        store={"keep_days": 5, "keep_critical_days": 3_000},
+    )
+    history = PostgresHistory(database)
+    await (await Writer.start(history)).flush([good(1, NOW - 399 * DAY, 1.0)])
+    await seal_all(database)
+    async with archiving(kept, database), asyncio.timeout(20):
+        while ask(database, "select tag_id, readings from forgotten") != [(1, 1)]:  # noqa: ASYNC110  # told by the database only
+            await asyncio.sleep(0.05)
+    assert ask(database, "select count(*) from readings") == [(2,)], "each tag's newest stays"
+    await history.close()

@@ -157,6 +157,15 @@ class StoreSettings(Room):
     seal_s: float = Field(
         default=30.0, gt=0, description="How often each group's fresh readings are sealed into packs."
     )
+    keep_days: float = Field(
+        default=0.0,
+        ge=0,
+        description="Sealed readings older than this leave the database, by whole UTC days, once the archive has shown "
+        "that it holds them; more than `process.window_days` and a day. 0: they stay for ever.",
+    )
+    keep_critical_days: float = Field(
+        default=0.0, ge=0, description="Likewise of tags that are critical. 0: they stay for ever."
+    )
     connections_max: int = Field(default=10, gt=1, description="Connections of one process.")
     disk_free_min_bytes: int = Field(
         default=512 * 2**20, ge=0, description="Free disk below which nothing more is accepted."

@@ -58,6 +58,19 @@ ARCHIVE_WAITING: Final = Gauge(
     "Closed days with readings that are not in the archive.",
     multiprocess_mode="mostrecent",
 )
+FORGOTTEN_READINGS: Final = Counter(
+    "penstock_forgotten_readings_total", "Readings deleted from the database because the archive holds them."
+)
+HISTORY_BEGINS: Final = Gauge(
+    "penstock_history_begins_timestamp_seconds",
+    "Of some tag, readings of before may be in the archive alone: the newest such moment, seconds since 1970.",
+    multiprocess_mode="mostrecent",
+)
+FORGET_WAITING: Final = Gauge(
+    "penstock_forget_waiting_days",
+    "Days by which the oldest readings have outstayed store.keep_days; they stay until the archive shows them.",
+    multiprocess_mode="mostrecent",
+)
 SPANS: Final = Counter(
     "penstock_spans_total",
     "Spans of traces by what became of them: sent; overflowed, since there were too many; failed, since the collector "

@@ -5,16 +5,22 @@ import csv
 import io
 import math
 import struct
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import httpx
 import pytest
+from litestar.exceptions import LitestarException
 
 from make import R
+from penstock.errors import Unavailable
+from penstock.store.read import Reader
 from serve.plant import NOW_US, Plant, T
 
 S = 1_000_000
+DAY_US = 86_400 * S
 AWKWARD = [-0.0, 0.1 + 0.2, 5e-324, 1.7976931348623157e308, -2.5, 1e22, 123456789.123456789]
 
 
@@ -172,3 +178,102 @@ async def test_a_window_from_the_cache_is_what_the_history_says(plant: Plant, cl
     assert [each["count"] for each in told] == [61, 302, 422, 502]
     assert told[0] == pytest.approx(exact[0])
     assert (told[1]["max"], told[3]["min"], told[1]["last"]) == (99.0, -99.0, exact[1]["last"])
+
+
+async def forget_before(plant: Plant, day_us: int) -> None:
+    """As the forgetter does it, without an archive: tell first, then delete."""
+    async with plant.database.transaction() as connection:
+        await connection.execute(
+            "insert into forgotten (tag_id, before) select tag_id, to_timestamp(%s) from tag where path = %s",
+            (day_us // S, T),
+        )
+        await connection.execute("delete from segment where t1 < to_timestamp(%s)", (day_us // S,))
+
+
+@pytest.fixture
+async def forgotten(plant: Plant) -> int:
+    """The floor, as microseconds: a day's reading is gone, the next day's is here."""
+    floor_us = NOW_US // DAY_US * DAY_US
+    await plant.store(R(T, floor_us - 5 * S, 1.0), R(T, floor_us + 5 * S, 2.0))
+    await plant.seal()
+    await forget_before(plant, floor_us)
+    return floor_us
+
+
+async def test_a_range_that_begins_before_what_is_here_says_so(
+    plant: Plant, client: httpx.AsyncClient, forgotten: int
+) -> None:
+    told = "2026-09-21T00:00:00.000000Z"
+    for query in ({}, {"start": forgotten - 1}, {"start": forgotten - 1, "order": "desc"}):
+        page = await get(client, "/v1/readings", tag=T, **query)
+        assert (page["archived_before"], [item["value"] for item in page["items"]]) == (told, [2.0])
+    page = await get(client, "/v1/readings", tag=T, start=forgotten)
+    assert (page["archived_before"], page["archived_in"], len(page["items"])) == (None, None, 1)
+    assert (await get(client, "/v1/plant"))["archived_before"] == told
+    await plant.store(R("lyon/other/x", NOW_US, 1.0))
+    assert (await get(client, "/v1/readings", tag="lyon/other/x"))["archived_before"] is None
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+async def test_files_say_so_in_a_header(client: httpx.AsyncClient, forgotten: int, form: str) -> None:
+    query = {"tag": T, "format": form}
+    answer = await client.get("/v1/readings", params=query)
+    assert answer.headers["penstock-archived-before"] == "2026-09-21T00:00:00.000000Z"
+    answer = await client.get("/v1/readings", params=query | {"start": str(forgotten)})
+    assert "penstock-archived-before" not in answer.headers
+
+
+async def test_a_file_that_is_being_made_while_its_readings_leave_is_cut_off(
+    plant: Plant, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its header has gone out already."""
+    floor_us = NOW_US // DAY_US * DAY_US
+    await plant.store(R(T, floor_us - 5 * S, 1.0), R(T, floor_us + 5 * S, 2.0))
+    await plant.seal()
+    stretches = Reader.stretches
+
+    async def slow(reader: Reader, *given: Any, **how: Any) -> AsyncIterator[Any]:
+        await forget_before(plant, floor_us)
+        async for stretch in stretches(reader, *given, **how):
+            yield stretch
+
+    monkeypatch.setattr(Reader, "stretches", slow)
+    with pytest.raises(LitestarException, match="after response started") as cut:
+        await client.get("/v1/readings", params={"tag": T, "format": "csv"})
+    cause = cut.value.__cause__
+    assert isinstance(cause, Unavailable) or (isinstance(cause, ExceptionGroup) and cause.subgroup(Unavailable))
+
+
+async def test_a_chart_of_what_is_archived_is_drawn_from_rollups(client: httpx.AsyncClient, forgotten: int) -> None:
+    span = {"start": forgotten - 60 * S, "end": forgotten + 60 * S}
+    chart = await get(client, "/v1/series", tag=T, **span)
+    assert (chart["source"], chart["archived_before"]) == ("rollup_1m", "2026-09-21T00:00:00.000000Z")
+    assert [point["last"] for point in chart["items"]] == [1.0, 2.0]
+
+
+async def test_the_balance_and_the_trace_of_what_is_archived(plant: Plant, client: httpx.AsyncClient) -> None:
+    floor_us = NOW_US // DAY_US * DAY_US
+    batch_id = await plant.store(R(T, floor_us - 5 * S, 1.0), R(T, floor_us + 5 * S, 2.0))
+    await plant.seal()
+    before = await get(client, "/v1/balance", tag=T)
+    await forget_before(plant, floor_us)
+    async with plant.database.transaction() as connection:
+        await connection.execute("update forgotten set readings = 1")
+    assert await get(client, "/v1/balance", tag=T) == before
+    ranged = await get(client, "/v1/balance", tag=T, start=NOW_US - 3600 * S)
+    assert ranged["archived_before"] == "2026-09-21T00:00:00.000000Z"
+    first, second = (await get(client, f"/v1/trace/{batch_id}"))["items"]
+    assert first["fate"] == second["fate"] == "stored"
+    assert first["where"].startswith("archive day=2026-09-20, flush ")
+    assert second["where"].startswith("flush ")
+
+
+async def test_a_late_reading_of_before_what_is_here_is_quarantined(
+    plant: Plant, client: httpx.AsyncClient, forgotten: int
+) -> None:
+    """Whether it is a repeat cannot be told any more; whatever the window says."""
+    await plant.store(R(T, forgotten - 5 * S, 1.0), R(T, forgotten + 5 * S, 2.0), R(T, forgotten + 6 * S, 3.0))
+    (held,) = (await get(client, "/v1/quarantine"))["items"]
+    assert (held["reason"], held["reading"]["ts"]) == ("archived", forgotten - 5 * S)
+    assert [item["value"] for item in (await get(client, "/v1/readings", tag=T))["items"]] == [2.0, 3.0]
+    assert (await get(client, "/v1/balance"))["unaccounted"] == 0

@@ -17,6 +17,8 @@ from penstock.store.archive import Retention
 from penstock.store.archive_s3 import MIB, S3Archive, S3Settings, open_s3, read_url
 from penstock.store.archive_s3_trouble import Asked, trouble
 from penstock.store.archiver import Archiver
+from penstock.store.forget_books import Keeping
+from penstock.store.forgetter import Forgetter
 from penstock.store.history import PostgresHistory
 from penstock.store.postgres import Database
 from penstock.store.seal import Sealer
@@ -229,3 +231,54 @@ async def test_a_day_goes_into_the_bucket_whole(aws: SimulatedAws, postgres_url:
     assert len(s3.list_objects_v2(Bucket=bucket)["Contents"]) == 2
     await history.close()
     await database.close()
+
+
+async def test_readings_leave_the_database_only_while_the_bucket_shows_them(
+    aws: SimulatedAws, postgres_url: str
+) -> None:
+    """In one piece and in parts; not when another version lies over one."""
+    database = Database(postgres_url, application="test", connections_max=4)
+    await database.open()
+    history = PostgresHistory(database)
+    await make_tags(history)
+    writer = await Writer.start(history)
+    for day in range(4):
+        await writer.flush([good(1, NOW + (day - 400) * DAY + i, i / 3) for i in range(100)])
+    await Sealer(database, 1.0).seal(0)
+    bucket, s3 = made_bucket(aws), aws.client("s3")
+    keeping = Keeping(timedelta(days=7), None)
+    async with opened(aws, bucket) as archive:
+        await Archiver(database, archive).run()
+        keys = [key for (key,) in ask(database, "select key from archive_object order by day")]
+        s3.put_object(Bucket=bucket, Key=f"plant/record/{keys[1]}", Body=b"something else")
+        with pytest.raises(Tampered, match="something else"):
+            await Forgetter(database, archive, keeping).run()
+        assert ask(database, "select count(*) from readings") == [(300,)], "the day before it was shown, and left"
+        (first, *_) = s3.list_object_versions(Bucket=bucket, Prefix=f"plant/record/{keys[1]}")["Versions"]
+        s3.delete_object(Bucket=bucket, Key=f"plant/record/{keys[1]}", VersionId=first["VersionId"])
+        assert (await Forgetter(database, archive, keeping).run()).readings == 200
+        with pytest.raises(Tampered, match="not there"):
+            await archive.show("nothing", bytes(32), 1, None)
+        with pytest.raises(Tampered, match="not there"):
+            await archive.read("nothing")
+        ((key, digest, size, locked),) = ask(
+            database, "select key, sha256, bytes, locked_until from archive_object order by day limit 1"
+        )
+        await archive.show(key, digest, size, locked)
+        with pytest.raises(Tampered, match="not locked"):
+            await archive.show(key, digest, size, locked + timedelta(days=1))
+        with pytest.raises(Tampered, match="something else"):
+            await archive.show(key, bytes(32), size, locked)
+    await history.close()
+    await database.close()
+
+
+async def test_what_was_sent_in_parts_is_read_back_to_be_shown(aws: SimulatedAws, tmp_path: Path) -> None:
+    bucket = made_bucket(aws)
+    content = bytes(range(256)) * (12 * MIB // 256)
+    file, digest = made_file(tmp_path, content)
+    async with opened(aws, bucket, part_bytes=5 * MIB) as archive:
+        await archive.put("large", file, digest, UNTIL)
+        await archive.show("large", digest, len(content), UNTIL)
+        with pytest.raises(Tampered, match="something else"):
+            await archive.show("large", bytes(32), len(content), UNTIL)

@@ -99,12 +99,13 @@ def as_values(plan: Plan, shortfalls: Iterable[Shortfall] = ()) -> dict[str, Any
 
 
 def unbuilt(plan: Plan) -> str:
-    """What the sizes count on, and nothing does yet."""
+    """What the sizes count on, and does not happen by itself."""
     demand, design = plan.demand, plan.ours.design
     disk_gb = demand.average_per_s * m.DAY_S * stored_bytes(design) / m.GB
     archive_tb = demand.average_per_s * m.DAY_S * reading_bytes(design) * demand.retention_years * m.YEAR_DAYS / 1e12
     return (
-        "these sizes count on readings that leave PostgreSQL and the archive by age and class; none do so far: "
+        "these sizes count on readings that leave PostgreSQL by age and class, which takes store.keep_days and "
+        "store.keep_critical_days, and process.window_days below both; and the archive, which none do. Without: "
         f"the disk grows by {disk_gb:,.1f} GB a day on average, and the archive to {archive_tb:,.2f} TB"
     )
 

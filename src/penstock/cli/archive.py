@@ -54,6 +54,7 @@ async def _now(settings: Settings, url: str) -> "Archived | None":
 
 async def _status(settings: Settings, url: str) -> dict[str, Any]:
     from penstock.store.archive_books import ArchiveBooks
+    from penstock.store.forget_books import ForgetBooks
     from penstock.store.postgres import Database
 
     database = Database(url, application="archive", connections_max=2)
@@ -61,6 +62,7 @@ async def _status(settings: Settings, url: str) -> dict[str, Any]:
     try:
         books = ArchiveBooks(database)
         done, waiting = await books.status(), await books.waiting(timedelta(hours=settings.archive.after_h))
+        forgotten = await ForgetBooks(database).status()
     finally:
         await database.close()
     through = done["last_day"] if waiting.first is None else waiting.first - timedelta(days=1)
@@ -72,6 +74,8 @@ async def _status(settings: Settings, url: str) -> dict[str, Any]:
         "bytes_a_reading": round(done["bytes"] / done["readings"], 2) if done["readings"] else None,
         "days_waiting": waiting.days,
         "days_with_late_readings": waiting.late_days,
+        "left_the_database_before": forgotten.newest,
+        "readings_left_the_database": forgotten.readings,
     }
 
 

@@ -52,6 +52,8 @@ def query(  # noqa: PLR0913, PLR0917  # one option each
             end=end or now.isoformat(),
             limit=limit,
         )
+    if before := found.get("archived_before"):
+        typer.echo(f"readings before {before} may be in the archive alone: {found['archived_in']}", err=True)
     show(found["items"], as_json=as_json, columns=READING)
 
 

@@ -1,4 +1,4 @@
-"""The archive, chosen by its URL; and the one archiver among all who work."""
+"""The archive, chosen by its URL; the one archiver among all who work, and what leaves the database after it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,10 +13,14 @@ from penstock.store.archive import Archive, Retention
 from penstock.store.archive_books import ArchiveBooks
 from penstock.store.archive_files import FilesArchive
 from penstock.store.archiver import Archived, ArchiveLimits, Archiver, Told, only_archiver
+from penstock.store.forget_books import Keeping
+from penstock.store.forgetter import Forgetter
 from penstock.store.postgres import Database
 from penstock.store.seal import Sealer
 from penstock.telemetry import log
 
+DAYS_MAX: Final = 100_000.0
+"""Longer settings mean the same: for ever."""
 AGAIN_S: Final = 300.0
 """After a failure it is tried again so soon, or sooner."""
 
@@ -28,6 +32,7 @@ async def archiving(settings: Settings, database: Database) -> AsyncIterator[Non
     Raises Misconfigured for settings that contradict each other. What is wrong with the bucket is told in the log and
     tried again: readings are taken, stored and alarmed all the same.
     """
+    keeping_of(settings)
     if not settings.archive.url:
         yield
         return
@@ -71,6 +76,37 @@ def limits_of(settings: Settings) -> ArchiveLimits:
     )
 
 
+def keeping_of(settings: Settings) -> Keeping | None:
+    """How long readings stay in the database; None: for ever.
+
+    Raises Misconfigured where a reading that may still come could not be compared with what has left, or where nothing
+    would keep what leaves.
+    """
+    store = settings.store
+    kept = {name: getattr(store, name) for name in ("keep_days", "keep_critical_days") if getattr(store, name)}
+    for name, days in kept.items():
+        _check_keeping(settings, f"store.{name}", days)
+    standard, critical = (
+        None if days == 0 else timedelta(days=min(days, DAYS_MAX))
+        for days in (store.keep_days, store.keep_critical_days)
+    )
+    return Keeping(standard, critical) if kept else None
+
+
+def _check_keeping(settings: Settings, setting: str, days: float) -> None:
+    archive, window_days = settings.archive, settings.process.window_days
+    if not archive.url:
+        raise Misconfigured(setting, "readings that leave the database must be in an archive", "set archive.url, or 0")
+    if days <= window_days + 1:
+        why = f"readings up to {window_days:g} days old (process.window_days) may still come, and need be compared"
+        raise Misconfigured(
+            setting, why, f"set it above {window_days + 1:g}, or process.window_days below {days - 1:g}"
+        )
+    if Retention(archive.retention) is not Retention.EPHEMERAL and archive.retention_days <= days:
+        why = f"the archive locks for {archive.retention_days:g} days only (archive.retention_days)"
+        raise Misconfigured(setting, why, f"set archive.retention_days well above {days:g}")
+
+
 async def _open(settings: Settings) -> Archive:
     archive, retention = settings.archive, Retention(settings.archive.retention)
     match archive.url.partition(":")[0]:
@@ -99,6 +135,13 @@ async def _keep_archiving(settings: Settings, database: Database, archive: Archi
         except PenstockError as error:
             log.error("not everything is archived; readings stay in the database meanwhile", why=str(error))
             pause_s = min(pause_s, AGAIN_S)
+        try:
+            await _forget(settings, database, archive)
+        except PenstockError as error:
+            log.error(
+                "readings are older than store.keep_days, and stay: the archive does not show them", why=str(error)
+            )
+            pause_s = min(pause_s, AGAIN_S)
         await asyncio.sleep(pause_s)
 
 
@@ -109,6 +152,15 @@ async def _archive(settings: Settings, database: Database, archive: Archive) -> 
             await archiver.look()  # before the check: what waits is told above all while nothing can be archived
             await archive.check()
             await archiver.run()
+
+
+async def _forget(settings: Settings, database: Database, archive: Archive) -> None:
+    keeping = keeping_of(settings)
+    if keeping is None:
+        return
+    async with only_archiver(database) as ours:
+        if ours:
+            await Forgetter(database, archive, keeping).run()
 
 
 async def _seal(database: Database) -> None:

@@ -12,6 +12,10 @@ from penstock.process.tags import TagTable
 from penstock.store.port import Known, Rows
 
 NEVER: Final = np.iinfo(np.int64).min
+GONE: Final = {
+    "archived": "Readings of its time have left the database (store.keep_days): whether it came before cannot be told.",
+}
+"""The reason of quarantine for what cannot be compared any more, as the reference lists it."""
 
 
 class Watermarks:
@@ -57,6 +61,7 @@ def sort_out(columns: Columns, suspect: Mask, known: NDArray[np.int8], outcome: 
         return columns
     outcome.duplicates.append(columns.pick(verdict == Known.DUPLICATE))
     outcome.conflicts.append(columns.pick(verdict == Known.CONFLICT))
+    outcome.hold("archived", columns.pick(verdict == Known.ARCHIVED))
     return columns.pick(verdict == Known.NEW)
 
 

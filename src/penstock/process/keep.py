@@ -9,6 +9,7 @@ import numpy as np
 from penstock.model.batch import NO_SEQ, NO_TEXT, ReadingBatch
 from penstock.model.quality import name_of
 from penstock.process.columns import Columns
+from penstock.process.dedupe import GONE
 from penstock.process.tags import TagTable
 from penstock.process.validate import REASONS
 from penstock.store.port import Contested, Held, Repeats
@@ -34,7 +35,7 @@ def held_of(reason: str, readings: Columns, entries: Sequence[Entry]) -> Iterato
             path=_storable(batch.paths[batch.tag[at]]),
             ts_us=_storable_us(int(batch.ts[at])),
             reason=reason,
-            detail=REASONS[reason],
+            detail=(REASONS | GONE)[reason],
             raw=as_json(batch, at),
         )
 

@@ -59,6 +59,19 @@ class ReadingAnswer(msgspec.Struct):
     stored_ts: str
 
 
+class ReadingsAnswer(msgspec.Struct):
+    """One page of readings; `next` is the cursor of the next page, null at the end.
+
+    `archived_before` is told of a range that begins before it: earlier readings of the tag may have left the database;
+    all of them are in the archive, which is at `archived_in`.
+    """
+
+    items: list[ReadingAnswer]
+    next: str | None = None
+    archived_before: str | None = None
+    archived_in: str | None = None
+
+
 class BinAnswer(msgspec.Struct):
     """Good and uncertain values of one interval."""
 
@@ -81,12 +94,16 @@ class SeriesPoint(msgspec.Struct):
 
 
 class SeriesAnswer(msgspec.Struct):
-    """A tag's course, light enough for a chart. `bin_s` 0: every reading."""
+    """A tag's course, light enough for a chart. `bin_s` 0: every reading.
+
+    `archived_before`: single readings of before may be in the archive alone; rollups are all here.
+    """
 
     tag: str
     source: str
     bin_s: float
     items: list[SeriesPoint]
+    archived_before: str | None = None
 
 
 class WindowAnswer(msgspec.Struct):
@@ -101,8 +118,12 @@ class WindowAnswer(msgspec.Struct):
     last: float | None = None
 
 
-class BalanceAnswer(msgspec.Struct):
-    """received = stored + duplicate + conflict + quarantined + in_flight + unaccounted; late is a part of stored."""
+class BalanceAnswer(msgspec.Struct, omit_defaults=True):
+    """received = stored + duplicate + conflict + quarantined + in_flight + unaccounted; late is a part of stored.
+
+    `archived_before` is told of one tag's range when readings received in it may have left the database: then stored
+    and received count only those that are still here. Without a range they count all.
+    """
 
     received: int
     stored: int
@@ -112,6 +133,7 @@ class BalanceAnswer(msgspec.Struct):
     in_flight: int
     unaccounted: int
     late: int | None
+    archived_before: str | None = None
 
 
 class FateAnswer(msgspec.Struct):
@@ -234,7 +256,11 @@ class ConditionAnswer(msgspec.Struct):
 
 
 class PlantAnswer(msgspec.Struct):
-    """What the page's head says. `conditions` is what ails the pipeline, the worst first; empty when all is well."""
+    """What the page's head says. `conditions` is what ails the pipeline, the worst first; empty when all is well.
+
+    `archived_before`: of some tag, readings of before may be in the archive alone, at `archived_in`; null when all that
+    was ever stored is in the database.
+    """
 
     name: str
     zone: str
@@ -243,6 +269,8 @@ class PlantAnswer(msgspec.Struct):
     sites: list[str]
     shards: list[ShardAnswer]
     conditions: list[ConditionAnswer] = []
+    archived_before: str | None = None
+    archived_in: str | None = None
 
 
 class HealthAnswer(msgspec.Struct):

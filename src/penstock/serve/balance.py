@@ -5,7 +5,9 @@ from typing import Final
 from penstock.model.tag import Tag
 from penstock.serve.answers import BalanceAnswer
 from penstock.serve.tallies import Tallies
+from penstock.serve.words import told
 from penstock.store.accounts import Accounts
+from penstock.store.forget_books import ForgetBooks
 from penstock.store.read import Reader, at
 from penstock.store.tally import Sums
 
@@ -22,8 +24,13 @@ async def balance_between(tallies: Tallies, start_us: int, end_us: int) -> Balan
     return _answer(await tallies.between(start_us // MINUTE_US * MINUTE_US, -(-end_us // MINUTE_US) * MINUTE_US))
 
 
-async def balance_of_tag(
-    accounts: Accounts, reader: Reader, tallies: Tallies, tag: Tag, span_us: tuple[int, int] | None
+async def balance_of_tag(  # noqa: PLR0913, PLR0917  # the books of many rooms
+    accounts: Accounts,
+    reader: Reader,
+    forgotten: ForgetBooks,
+    tallies: Tallies,
+    tag: Tag,
+    span_us: tuple[int, int] | None,
 ) -> BalanceAnswer:
     """Of one tag; a range is by when each reading's flush was received.
 
@@ -39,6 +46,8 @@ async def balance_of_tag(
     in_flight = await tallies.in_flight_of(tag.path, *(span_us or (-(2**63), 2**63 - 1)))
     answer = _answer(Sums(fates.readings + in_flight, in_flight, fates))
     answer.late = None
+    floor = None if span_us is None else await forgotten.floor(tag.tag_id)
+    answer.archived_before = floor and told(floor.before)
     return answer
 
 

@@ -32,7 +32,7 @@ async def get_balance(
     within = None if start is None and end is None else span(start, end)
     tallies = desk.parts.tallies
     if found is not None:
-        return await balance_of_tag(desk.accounts, desk.reader, tallies, found, within)
+        return await balance_of_tag(desk.accounts, desk.reader, desk.forgotten, tallies, found, within)
     if within is not None:
         return await balance_between(tallies, *within)
     return await balance(tallies)

@@ -6,9 +6,10 @@ from typing import Final
 
 from penstock.errors import Unavailable, Unknown
 from penstock.serve.answers import FateAnswer
-from penstock.serve.fates import fate_of, in_flight, stored
+from penstock.serve.fates import archived_day, fate_of, in_flight, stored
 from penstock.serve.tallies import ShardTally, Traced
 from penstock.store.accounts import Accounts, ShardBooks
+from penstock.store.forget_books import ForgetBooks
 from penstock.store.port import Fates
 from penstock.store.postgres import Database
 from penstock.store.read import at
@@ -27,7 +28,7 @@ class CountedTallies:
 
     def __init__(self, database: Database, stream: CountedStream) -> None:
         self._accounts, self._tally, self._stream = Accounts(database), Tally(database), stream
-        self._standings = Standings(database)
+        self._standings, self._forgotten = Standings(database), ForgetBooks(database)
 
     async def whole(self) -> Sums:
         books = await self._accounts.shards()  # before the totals: what is committed was received
@@ -124,7 +125,11 @@ class CountedTallies:
         paths = await self._accounts.paths([each.tag_id for each in exceptions if each.tag_id is not None])
         by_index = {each.item: fate_of(each, each.item, flush, paths) for each in exceptions}
         if entry is not None:
-            return [by_index.get(number) or stored(number, path, flush) for number, path in _items(entry)], True
+            floors = await self._forgotten.floors(entry.batch.paths)
+            return [
+                by_index.get(number) or stored(number, path, flush, archived_day(floors, path, ts_us))
+                for number, path, ts_us in _items(entry)
+            ], True
         if index is not None and index not in by_index:
             by_index[index] = stored(index, None, flush)
         return [*by_index.values()], False
@@ -137,9 +142,11 @@ def _readings(entry: Entry, path: str) -> int:
     return entry.batch.tag.tolist().count(paths.index(path)) if path in paths else 0
 
 
-def _items(entry: Entry) -> Sequence[tuple[int, str]]:
+def _items(entry: Entry) -> Sequence[tuple[int, str, int]]:
+    """Index, path and source time of each reading."""
     batch = entry.batch
-    return [(index, batch.paths[tag]) for index, tag in zip(batch.index.tolist(), batch.tag.tolist(), strict=True)]
+    columns = zip(batch.index.tolist(), batch.tag.tolist(), batch.ts.tolist(), strict=True)
+    return [(index, batch.paths[tag], ts_us) for index, tag, ts_us in columns]
 
 
 def _sum(fates: Sequence[Fates]) -> Fates:

@@ -10,6 +10,7 @@ from penstock.serve.parts import ServeParts
 from penstock.store.accounts import Accounts
 from penstock.store.alarms import Alarms
 from penstock.store.exceptions import Exceptions
+from penstock.store.forget_books import ForgetBooks
 from penstock.store.read import Reader
 from penstock.store.registry import Registry
 from penstock.store.rollups import Rollups
@@ -30,6 +31,7 @@ class Desk:
         self.accounts = Accounts(parts.database)
         self.exceptions = Exceptions(parts.database)
         self.alarms = Alarms(parts.database)
+        self.forgotten = ForgetBooks(parts.database)
 
     async def tag(self, caller: Caller, path: str) -> Tag:
         """Raises Unknown, for another site's tag too."""

@@ -4,7 +4,7 @@ import asyncio
 import csv
 import io
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,8 +43,10 @@ class Exports:
     def __init__(self) -> None:
         self._places = asyncio.Semaphore(AT_ONCE)
 
-    async def response(self, form: str, path: str, stretches: AsyncIterator[Told], limit: int | None) -> Response[Any]:
-        """The file as a download. Raises Backpressure when enough are being made."""
+    async def response(
+        self, form: str, path: str, stretches: AsyncIterator[Told], limit: int | None, headers: Mapping[str, str]
+    ) -> Response[Any]:
+        """The file as a download, with *headers*. Raises Backpressure when enough are being made."""
         if self._places.locked():
             raise Backpressure("enough exports are under way", retry_after_s=10.0)
         readings = _limited(stretches, limit)
@@ -52,7 +54,7 @@ class Exports:
         return Stream(
             self._placed(csv_of(path, readings) if form == "csv" else parquet_of(path, readings)),
             media_type="text/csv; charset=utf-8" if form == "csv" else "application/vnd.apache.parquet",
-            headers={"content-disposition": f'attachment; filename="{name}"'},
+            headers={"content-disposition": f'attachment; filename="{name}"', **headers},
         )
 
     async def _placed(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

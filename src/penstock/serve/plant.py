@@ -27,6 +27,7 @@ async def get_plant(desk: GivenDesk, caller: GivenCaller, started_us: NamedDepen
     """The plant's name, zone and version, the sites that the caller sees, the shards, and what ails the pipeline."""
     settings = desk.parts.settings.serve
     standing = await desk.parts.tallies.standing()
+    forgotten = await desk.forgotten.status()
     sites = [site for site in await desk.registry.sites() if caller.may_read(site)]
     return PlantAnswer(
         name=settings.plant,
@@ -36,6 +37,8 @@ async def get_plant(desk: GivenDesk, caller: GivenCaller, started_us: NamedDepen
         sites=sites,
         shards=await _shards(desk, caller, standing),
         conditions=conditions_of(standing),
+        archived_before=None if forgotten.newest is None else told(forgotten.newest),
+        archived_in=None if forgotten.newest is None else forgotten.url,
     )
 
 

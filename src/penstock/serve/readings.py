@@ -7,7 +7,8 @@ from litestar.params import QueryParameter
 from litestar.response import Response
 
 from penstock.errors import Undecodable
-from penstock.serve.answers import BinAnswer, Listing, ReadingAnswer, SeriesAnswer, WindowAnswer
+from penstock.serve.answers import BinAnswer, Listing, ReadingAnswer, ReadingsAnswer, SeriesAnswer, WindowAnswer
+from penstock.serve.archived import floor_above, headers_of, whole
 from penstock.serve.desk import prefixes_of, seen_paths
 from penstock.serve.given import (
     Cursor,
@@ -24,6 +25,7 @@ from penstock.serve.given import (
 from penstock.serve.series import series, window, window_told
 from penstock.serve.told import as_json, bins_told, latest_told, readings_told
 from penstock.serve.words import cursor_of, microseconds, place_of, prefix_of, span
+from penstock.serve.words import told as moment
 from penstock.store.latest import LatestReading
 from penstock.store.read import Key
 
@@ -51,23 +53,36 @@ async def list_readings(  # noqa: PLR0913, PLR0917  # each is a word of the quer
     order: InOrder = "asc",
     as_of: Time = None,
     format_: Annotated[Literal["json", "csv", "parquet"], QueryParameter(name="format")] = "json",
-) -> Response[Listing[ReadingAnswer]]:
-    """A tag's readings, sorted by (ts, seq), start inclusive, end exclusive. As CSV or Parquet: all of the range."""
+) -> Response[ReadingsAnswer]:
+    """A tag's readings, sorted by (ts, seq), start inclusive, end exclusive. As CSV or Parquet: all of the range.
+
+    Where the range begins before what the database holds of the tag, `archived_before` says so, and of files the header
+    `Penstock-Archived-Before`.
+    """
     found = await desk.tag(caller, tag)
     start_us, end_us = span(start, end)
     after = None if cursor is None else Key(*place_of(cursor, tuple[int, int]))
     as_of_us = None if as_of is None else microseconds(as_of, "as_of")
+    first_us = start_us if after is None or order == "desc" else max(start_us, after.ts_us)
     if format_ != "json":
         stretches = desk.reader.stretches(
             found.tag_id, start_us, end_us, exports.stretch, after=after, order=order, as_of_us=as_of_us
         )
-        return await exports.response(format_, found.path, stretches, limit)
+        said = await floor_above(desk.forgotten, found.tag_id, first_us)
+        stretches = whole(stretches, desk.forgotten, found.tag_id, first_us, said)
+        return await exports.response(format_, found.path, stretches, limit, headers_of(said))
     if limit is not None and limit > LIMIT_MAX:
         raise Undecodable(f"limit is {LIMIT_MAX} at most", code="bad_limit")
     page = await desk.reader.readings(
         found.tag_id, start_us, end_us, limit or READINGS, after=after, order=order, as_of_us=as_of_us
     )
-    listing = Listing(readings_told(found.path, page.told), page.next and cursor_of(*page.next))
+    floor = await floor_above(desk.forgotten, found.tag_id, first_us)
+    listing = ReadingsAnswer(
+        items=readings_told(found.path, page.told),
+        next=page.next and cursor_of(*page.next),
+        archived_before=floor and moment(floor.before),
+        archived_in=floor and floor.url,
+    )
     return Response(as_json(listing), media_type="application/json")  # type: ignore[arg-type]  # encoded already
 
 
@@ -128,7 +143,12 @@ async def chart(  # noqa: PLR0913, PLR0917  # each is a word of the query
     start_us = end_us - 3_600_000_000 if start is None else microseconds(start, "start")
     if start_us > end_us:
         raise Undecodable("start is after end", code="bad_range")
-    return await series(desk.reader, desk.rollups, found.tag_id, found.path, (start_us, end_us), points)
+    left = await floor_above(desk.forgotten, found.tag_id, start_us) is not None
+    span_us = start_us, end_us
+    answer = await series(desk.reader, desk.rollups, found.tag_id, found.path, span_us, points, coarse=left)
+    floor = await floor_above(desk.forgotten, found.tag_id, start_us)
+    answer.archived_before = floor and moment(floor.before)
+    return answer
 
 
 @get("/v1/window", raises=[])
@@ -143,7 +163,7 @@ async def last_minutes(
 
     From 30 to 3,600 seconds they come from the cache, at most two seconds behind the commits, by whole buckets: a
     window begins up to a second (10 seconds beyond 300) before the time asked for. Others, and what the cache does not
-    know in full, are read from the history, exactly.
+    know in full, are read from the history, exactly: no reading of the last day ever leaves it for the archive.
     """
     found = await desk.tag(caller, tag)
     if seconds >= CACHED_MIN_S and (summary := await live.window(found.tag_id, seconds)) is not None:

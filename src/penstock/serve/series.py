@@ -19,12 +19,24 @@ BINS_MAX: Final = 20_000
 
 
 async def series(  # noqa: PLR0913, PLR0917  # a chart's frame
-    reader: Reader, rollups: Rollups, tag_id: int, path: str, span_us: tuple[int, int], points: int
+    reader: Reader,
+    rollups: Rollups,
+    tag_id: int,
+    path: str,
+    span_us: tuple[int, int],
+    points: int,
+    *,
+    coarse: bool = False,
 ) -> SeriesAnswer:
-    """Least, greatest and last of each of about *points* intervals; every reading where there are fewer."""
+    """Least, greatest and last of each of about *points* intervals; every reading where there are fewer.
+
+    *coarse*: from rollups, since the readings themselves are not all here.
+    """
     start_us, end_us = span_us
     width_us = max(1, (end_us - start_us) // points)
     source = await _source(reader, tag_id, start_us, end_us, width_us)
+    if coarse and source is None:
+        source = "1m"
     if source is not None:
         page = await rollups.read(tag_id, start_us, end_us, source, BINS_MAX)
         bins = merge([_widen(page.bins, width_us)])

@@ -8,9 +8,10 @@ import numpy as np
 from penstock.model.batch import Lane
 from penstock.model.shard import Shard, Unit
 from penstock.serve.answers import FateAnswer
-from penstock.serve.fates import fate_of, stored
+from penstock.serve.fates import archived_day, fate_of, stored
 from penstock.serve.tallies import ShardTally, Traced
 from penstock.store.accounts import Accounts, Exceptional, FlushOf, ShardBooks
+from penstock.store.forget_books import ForgetBooks
 from penstock.store.postgres import Database
 from penstock.store.producers import Producers
 from penstock.store.read import at
@@ -25,6 +26,7 @@ class SharedTallies:
     def __init__(self, database: Database, stream: SharedStream) -> None:
         self._accounts, self._tally, self._producers = Accounts(database), Tally(database), Producers(database)
         self._standings, self._stream = Standings(database), stream
+        self._forgotten = ForgetBooks(database)
 
     async def whole(self) -> Sums:
         return await self._tally.whole()
@@ -77,10 +79,12 @@ class SharedTallies:
         )
         paths = await self._accounts.paths([each.tag_id for each in exceptions if each.tag_id is not None])
         by_place = {(each.position, each.item): each for each in exceptions}
+        floors = await self._forgotten.floors([path for entry in ours for path in entry.batch.paths]) if ours else {}
         return {
-            item: _fate(by_place.get((entry.position, index)), item, path, flush, paths)
+            item: _fate(by_place.get((entry.position, index)), item, flush, paths)
+            or stored(item, path, flush.committed, archived_day(floors, path, ts_us))
             for entry in ours
-            for index, item, path in _readings_of(entry, batch.request)
+            for index, item, path, ts_us in _readings_of(entry, batch.request)
         }
 
 
@@ -105,15 +109,14 @@ def _is_of(entry: Entry, batch: BatchRef) -> bool:
     return entry.origin is not None and entry.origin.producer == batch.producer
 
 
-def _readings_of(entry: Entry, request: int) -> Iterator[tuple[int, int, str]]:
-    """Of a request's readings in an entry: index in the entry, place in the request, path."""
+def _readings_of(entry: Entry, request: int) -> Iterator[tuple[int, int, str, int]]:
+    """Of a request's readings in an entry: index in the entry, place in the request, path, source time."""
     assert entry.origin is not None
     body = entry.batch
     for place in np.flatnonzero(entry.origin.request == request).tolist():
-        yield int(body.index[place]), int(entry.origin.item[place]), body.paths[body.tag[place]]
+        yield int(body.index[place]), int(entry.origin.item[place]), body.paths[body.tag[place]], int(body.ts[place])
 
 
-def _fate(exception: Exceptional | None, item: int, path: str, flush: FlushOf, paths: Mapping[int, str]) -> FateAnswer:
-    if exception is None:
-        return stored(item, path, flush.committed)
-    return fate_of(exception, item, flush.committed, paths)
+def _fate(exception: Exceptional | None, item: int, flush: FlushOf, paths: Mapping[int, str]) -> FateAnswer | None:
+    """None of a reading that was stored."""
+    return None if exception is None else fate_of(exception, item, flush.committed, paths)

@@ -53,6 +53,17 @@ class Archive(Protocol):
         """
         ...
 
+    async def show(self, key: str, sha256: bytes, size_bytes: int, until: datetime | None) -> None:
+        """Return once the archive has shown that it holds just this content, locked *until* then or longer.
+
+        Raises Tampered when it does not, or when the object cannot be seen; Misconfigured, Unavailable.
+        """
+        ...
+
+    async def read(self, key: str) -> bytes:
+        """A small object's content. Raises Tampered when it is not there; Misconfigured, Unavailable."""
+        ...
+
     async def close(self) -> None: ...
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -49,8 +51,30 @@ class FilesArchive:
             raise Tampered(f"{target} holds something else than was put there")
         return Kept(None, None, None)
 
+    async def show(self, key: str, sha256: bytes, size_bytes: int, until: datetime | None) -> None:
+        assert until is None
+        target = self._folder / key
+        with self._readable(target):
+            held = await asyncio.to_thread(lambda: (target.stat().st_size, sha256_of(target)))
+        if held != (size_bytes, sha256):
+            raise Tampered(f"{target} holds something else than was put there")
+
+    async def read(self, key: str) -> bytes:
+        target = self._folder / key
+        with self._readable(target):
+            return await asyncio.to_thread(target.read_bytes)
+
     async def close(self) -> None:
         return
+
+    @contextmanager
+    def _readable(self, target: Path) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise Tampered(f"{target} is not there any more") from error
+        except OSError as error:
+            raise Unavailable(f"the archive {self.url} cannot be read: {error}") from error
 
     def _make(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

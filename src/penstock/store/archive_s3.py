@@ -101,6 +101,32 @@ class S3Archive:
             head = await self._lock(key, head, until)
         return Kept(head.get("ETag"), head.get("VersionId"), head.get("ObjectLockRetainUntilDate"))
 
+    async def show(self, key: str, sha256: bytes, size_bytes: int, until: datetime | None) -> None:
+        """By S3's own checksum of the whole; what was sent in parts has none, and is read back."""
+        head = await self._head(key)
+        if head is None:
+            raise Tampered(f"{self.url}/{key} is not there any more, or may not be looked at")
+        same = head["ContentLength"] == size_bytes and (
+            head.get("ChecksumSHA256") == _base64(sha256) or await self._read_sha256(key) == sha256
+        )
+        if not same:
+            raise Tampered(f"{self.url}/{key} holds something else than was put there")
+        if until is not None and not self._is_locked(head, until):
+            raise Tampered(
+                f"{self.url}/{key} is not locked as archive.retention says; or s3:GetObjectRetention is not allowed"
+            )
+
+    async def read(self, key: str) -> bytes:
+        async with self._translated("s3:GetObject"):
+            try:
+                answer = await self._api.get_object(**self._at(key))
+            except ClientError as error:
+                if code_of(error) in ABSENT:
+                    raise Tampered(f"{self.url}/{key} is not there any more") from error
+                raise
+            async with answer["Body"] as body:
+                return bytes(await body.read())
+
     async def close(self) -> None:
         await self._undo.aclose()
 

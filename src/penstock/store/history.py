@@ -160,15 +160,18 @@ class PostgresFlush:
         known = np.full(len(suspects), Known.NEW, np.int8)
         if not len(suspects):
             return known
-        chunks = []
+        chunks, archived = [], []
         async with raw_cursor(self._connection) as cursor:
             async for i, value, state, quality, *chunk in await cursor.execute(SQL["compare"], _suspicion(suspects)):
                 if i is None:
                     chunks.append(Chunk(*chunk))
+                elif value is None:
+                    archived.append(i - 1)
                 else:
                     known[i - 1] = _verdict(suspects, i - 1, value, state, quality)
         for i, value, state, quality in _found_in(chunks, suspects):
             known[i] = _verdict(suspects, i, value, state, quality)
+        known[[i for i in archived if known[i] == Known.NEW]] = Known.ARCHIVED
         return known
 
     async def write(self, rows: Rows) -> None:

@@ -57,6 +57,8 @@ class Known(IntEnum):
     NEW = 0
     DUPLICATE = 1
     CONFLICT = 2
+    ARCHIVED = 3
+    """Not here; but readings of its time have left for the archive, where it may be."""
 
 
 class Checkpoint(NamedTuple):

@@ -26,7 +26,9 @@ select (select coalesce(sum(cardinality(array_positions(r.tag_id, %(tag_id)s))),
           and (%(start)s::timestamptz is null or f.received_at >= %(start)s and f.received_at < %(end)s));
 
 -- name: tag_stored
+-- With those that have left for the archive: what was stored stays stored.
 select (select coalesce(sum(n), 0) from segment where tag_id = %(tag_id)s)::bigint
+     + coalesce((select readings from forgotten where tag_id = %(tag_id)s), 0)
      + (select coalesce(sum(cardinality(array_positions(tag, %(tag_id)s))), 0)
         from hot where grp = ((%(tag_id)s - 1) / 100)::smallint)::bigint;
 

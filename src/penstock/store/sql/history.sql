@@ -81,7 +81,8 @@ from bumped, (
 where tag.tag_id = given.tag_id and tag.holds is null;
 
 -- name: compare
--- Packs answer by themselves, chunks come whole; in one statement, so that a seal meanwhile hides nothing.
+-- Packs answer by themselves, chunks come whole; in one statement, so that a seal meanwhile hides nothing. Nor does
+-- what leaves for the archive: where its packs are not seen any more, `forgotten` is seen to say so.
 with suspect as materialized (
     select i, tag_id, seq, 'epoch'::timestamptz + us * interval '1 microsecond' as ts
     from unnest(%(tag_id)s::integer[], %(ts)s::bigint[], %(seq)s::bigint[]) with ordinality given(tag_id, us, seq, i)
@@ -95,6 +96,9 @@ join segment s on s.tag_id = q.tag_id and s.t0 <= q.ts and s.t0 > q.ts - interva
 cross join lateral (select (extract(epoch from q.ts - s.t0) * 1000000)::bigint as us offset 0) since
 cross join lateral unnest(array_positions(s.dt, (since.us / s.unit)::integer)) p
 where since.us %% s.unit = 0 and coalesce(s.seq[p], '-9223372036854775808') = q.seq
+union all
+select q.i, null, null, null, null, null, null, null, null, null, null
+from suspect q join forgotten f on f.tag_id = q.tag_id and q.ts < f.before
 union all
 select null, null, null, null, h.flush, h.tag, h.ts, h.v, h.q, h.seq, h.state
 from unnest(%(grp)s::smallint[], %(lo)s::bigint[], %(hi)s::bigint[]) g(grp, lo, hi)
