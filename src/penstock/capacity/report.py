@@ -105,7 +105,8 @@ def unbuilt(plan: Plan) -> str:
     archive_tb = demand.average_per_s * m.DAY_S * reading_bytes(design) * demand.retention_years * m.YEAR_DAYS / 1e12
     return (
         "these sizes count on readings that leave PostgreSQL by age and class, which takes store.keep_days and "
-        "store.keep_critical_days, and process.window_days below both; and the archive, which none do. Without: "
+        "store.keep_critical_days, and process.window_days below both; and on an archive of critical readings alone "
+        "after 90 days, which none is yet. Without: "
         f"the disk grows by {disk_gb:,.1f} GB a day on average, and the archive to {archive_tb:,.2f} TB"
     )
 
