@@ -22,7 +22,7 @@ from simaws.terraform import NotHere, Terraform
 REGION, STATE = "eu-west-2", "state-of-trials"
 WORDS = ("london", "--environment", "dev", "--set", "door.insecure_http=true", "--set", f"state=s3://{STATE}/trials")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def small(deployment: Deployment, url: str, provider: str, subnet: str) -> Synthesised:
