@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 import make
 from make import database_url
@@ -18,6 +19,12 @@ from penstock.store.migrate import migrate
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
 _numbers = itertools.count(1)
+
+# what is proved does not depend on how busy the machine is; in CI, nor on chance: people look for new examples
+settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -183,5 +183,5 @@ async def test_a_redis_that_does_not_speak_is_unavailable_within_seconds():
         started = time.monotonic()
         with pytest.raises(Unavailable):
             await cache.get(["s/a"])
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10
         await cache.close()

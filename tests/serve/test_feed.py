@@ -111,7 +111,7 @@ async def test_when_the_leader_dies_another_goes_on_where_it_was(plant: Plant, p
     while listener.part is not Part.LEADS or await newest(listener) != 2.0:
         await listener.look()
         await asyncio.sleep(0.05)
-    assert time.monotonic() - died_s < 2.0
+    assert time.monotonic() - died_s < 5.0
     await put_windows(listener)
     assert await count(listener) == 2
 
@@ -127,7 +127,7 @@ async def test_a_leader_that_falls_silent_hides_nothing(plant: Plant, process: M
         assert await leader._feed.lead(), "it holds the lease all the while"  # type: ignore[union-attr]
         await listener.look()
         await asyncio.sleep(0.05)
-    assert time.monotonic() - began_s < 2.0
+    assert time.monotonic() - began_s < 5.0
     assert listener.part is Part.LISTENS
 
 

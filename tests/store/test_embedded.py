@@ -247,7 +247,7 @@ def test_after_everything_was_killed_the_next_start_is_quick(pg: Path, order: st
         runner.wait()
         begin = time.monotonic()
         with EmbeddedPostgres(pg, options=FAST) as server:
-            assert time.monotonic() - begin < 3
+            assert time.monotonic() - begin < 10
             assert ask(server.url, "select count(*) from kept") == 10_000
 
 
