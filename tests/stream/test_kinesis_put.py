@@ -219,12 +219,13 @@ async def test_lost_replies_make_repeated_counts_and_nothing_else(client: Kinesi
 
 
 async def test_a_split_in_the_middle_tears_no_slice(client: Kinesis):
-    plant = Plant(client)
+    plant, third = Plant(client), len(REQUESTS) // 3
     async with producing(client) as producer:
-        sending = asyncio.create_task(append_all(producer, REQUESTS))
-        await asyncio.sleep(0.03)
+        await append_all(producer, REQUESTS[:third])
+        sending = asyncio.create_task(append_all(producer, REQUESTS[third:-third]))
         await plant.split((await plant.open_shards())[1])
         await sending
+        await append_all(producer, REQUESTS[-third:])
     found = await arrived(client)
     assert len({one.shard for one in found}) == 6
     assert by_path(new_ones(found)) == sent_by_path(REQUESTS)
