@@ -168,6 +168,17 @@ def test_an_alarm_arrives_live_and_is_acknowledged_with_its_note(browser: Browse
         assert plant.asked[-1] == ("/v1/alarms/99/ack", {"note": "Fan was off; restarted"})
 
 
+def test_what_is_pressed_while_an_alarm_arrives_is_still_clicked(browser: Browser, plant: FakePlant) -> None:
+    with Visit(browser, plant) as page:
+        page.locator("[data-alarm='2']").get_by_role("button", name="Shelve").hover()
+        page.mouse.down()
+        plant.raise_alarm(alarm(99, HOT, test="limit_hh", priority="low", because="78.3 °C is above 78 °C."))
+        page.wait_for_timeout(500)
+        page.mouse.up()
+        expect(page.get_by_label("Reason")).to_be_visible()
+        expect(page.locator("[data-alarm='99']")).to_be_attached()
+
+
 def test_an_alarm_is_shelved_with_a_reason_and_comes_back(browser: Browser, plant: FakePlant) -> None:
     with Visit(browser, plant) as page:
         page.locator("[data-alarm='2']").get_by_role("button", name="Shelve").click()

@@ -27,6 +27,8 @@ export class Alarms extends EventTarget {
   #view = "open";
   #priority = "";
   #list;
+  #pressed = false;
+  #waits = false;
   #chips;
   #empty;
   #select;
@@ -73,6 +75,9 @@ export class Alarms extends EventTarget {
       PRIORITIES.map((priority) => h("option", { value: priority }, capital(priority))),
     );
     this.#list = h("ol", { class: "scroll alarm-list", tabindex: "-1" });
+    // what is pressed must still be there when it is let go, or the click is lost
+    this.#list.addEventListener("pointerdown", () => (this.#pressed = true));
+    for (const end of ["pointerup", "pointercancel", "blur"]) addEventListener(end, () => setTimeout(() => this.#letGo()));
     this.#empty = h("div", { class: "empty" });
     find("alarms").append(
       h("header", {}, h("h2", {}, "Alarms"), h("div", { class: "side" }, this.#select)),
@@ -82,7 +87,14 @@ export class Alarms extends EventTarget {
     );
   }
 
+  #letGo() {
+    this.#pressed = false;
+    if (this.#waits) this.#show();
+  }
+
   #show() {
+    this.#waits = this.#pressed;
+    if (this.#waits) return;
     const alarms = [...this.#plant.alarms.values()].filter(this.#fits, this).sort(byUrgency);
     this.#sayCounts();
     this.#empty.hidden = alarms.length > 0;
