@@ -1,6 +1,8 @@
-"""Readings, batches, entries and tags in one line each."""
+"""Readings, batches, entries and tags in one line each; what tests wait for."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,3 +112,22 @@ def _times(count: int) -> list[tuple[int, int]]:
 def database_url(server: EmbeddedPostgres, name: str) -> str:
     """Of another database on the same server."""
     return server.url.rpartition("/")[0] + f"/{name}"
+
+
+@asynccontextmanager
+async def goodbyes(limit_s: float = 10) -> AsyncIterator[None]:
+    """No file is open longer than the block: redis-py parts from a refusing server without waiting for TLS's goodbye.
+
+    Raises TimeoutError for a leak.
+    """
+    before = _open_files()
+    try:
+        yield
+    finally:
+        async with asyncio.timeout(limit_s):
+            while _open_files() > before:  # noqa: ASYNC110  # nobody tells us
+                await asyncio.sleep(0.001)
+
+
+def _open_files() -> int:
+    return len(list(Path("/dev/fd").iterdir()))

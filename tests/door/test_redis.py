@@ -10,6 +10,7 @@ import pytest
 
 from door.authority import Authority, free_port
 from door.http_client import call
+from make import goodbyes
 from penstock.clock import SystemClock
 from penstock.door import redis as door_redis
 from penstock.door.asgi import Door
@@ -360,11 +361,12 @@ def guarded(tmp_path):
 
 @asynccontextmanager
 async def line_to(url):
-    line = RedisLine(url)
-    try:
-        yield line
-    finally:
-        await line.close()
+    async with goodbyes():
+        line = RedisLine(url)
+        try:
+            yield line
+        finally:
+            await line.close()
 
 
 async def test_limits_are_shared_over_tls_by_a_user_with_no_more_rights_than_it_needs(guarded):

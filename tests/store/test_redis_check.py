@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from make import goodbyes
 from penstock.errors import Misconfigured, Unavailable
 from penstock.store.redis import RedisLatest
 from penstock.store.redis_feed import RedisFeed
@@ -57,10 +58,11 @@ def server(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Pa
 
 
 async def mend_of(url: str) -> str:
-    latest = RedisLatest(url)
-    with pytest.raises(Misconfigured) as raised:
-        await latest.check()
-    await latest.close()
+    async with goodbyes():
+        latest = RedisLatest(url)
+        with pytest.raises(Misconfigured) as raised:
+            await latest.check()
+        await latest.close()
     assert raised.value.setting == "cache.url"
     return str(raised.value)
 

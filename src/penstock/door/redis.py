@@ -111,7 +111,7 @@ class RedisLine:
         """Connect at start-up. Raises Misconfigured for what waiting cannot mend; a Redis that is away may come yet."""
         self._tried_s = self._now_s()
         try:
-            await self._connect()
+            await self._connect(probe_s=CONNECT_S)
         except (RedisError, OSError, TimeoutError) as error:
             if why := _never(error):
                 raise Misconfigured("cache.url", *why) from error
@@ -205,11 +205,11 @@ class RedisLine:
         finally:
             self._connecting = None
 
-    async def _connect(self) -> None:
+    async def _connect(self, probe_s: float = ANSWER_S) -> None:
         try:
             async with asyncio.timeout(CONNECT_S):
                 await self._connection.connect()
-            await self._probe()
+            await self._probe(probe_s)
         except BaseException:
             await self._connection.disconnect(nowait=True)
             raise
@@ -218,10 +218,10 @@ class RedisLine:
             self._was_lost = False
             log.info("redis is back: limits and keys are shared again")
 
-    async def _probe(self) -> None:
+    async def _probe(self, limit_s: float) -> None:
         """Do what we shall want to do: a replica, and a user with too few rights, would answer a ping."""
         commands = ("SET", _PROBE, 1, "PX", 1000), ("EVAL", "return redis.call('TIME')", 0)
-        await self._replies(commands, asyncio.get_running_loop().time() + ANSWER_S)
+        await self._replies(commands, asyncio.get_running_loop().time() + limit_s)
 
     def _say_lost(self, error: Exception) -> None:
         if not self._was_lost:
