@@ -166,6 +166,11 @@ class StoreSettings(Room):
     keep_critical_days: float = Field(
         default=0.0, ge=0, description="Likewise of tags that are critical. 0: they stay for ever."
     )
+    keep_minutes_days: float = Field(
+        default=0.0,
+        ge=0,
+        description="Rollups by the minute older than this leave the database; those by the hour stay. 0: for ever.",
+    )
     connections_max: int = Field(default=10, gt=1, description="Connections of one process.")
     disk_free_min_bytes: int = Field(
         default=512 * 2**20, ge=0, description="Free disk below which nothing more is accepted."
@@ -191,6 +196,12 @@ class ArchiveSettings(Room):
         "unlock, `sealed` what nobody can unlock before its time.",
     )
     retention_days: float = Field(default=2_557.0, gt=0, description="How long what is archived stays locked.")
+    standard_days: float = Field(
+        default=0.0,
+        ge=0,
+        description="Likewise of tags that are not critical, which then have files of their own below `standard/`. "
+        "0: as long as critical ones, in the same files.",
+    )
     kms_key: str = Field(
         default="", description="KMS key that encrypts, by ARN, id or alias; as the bucket does by default."
     )
