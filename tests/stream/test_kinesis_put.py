@@ -385,15 +385,19 @@ async def test_a_minute_that_may_still_grow_is_kept_however_old():
 
 
 async def test_little_waits_for_nothing_and_much_makes_fuller_records():
-    double, limits = Double(), PutLimits()
+    assert min([await seconds_of_the_first() for _ in range(10)]) < 0.1, "the machine is not always busy"
+    double, limits, begun_s = Double(), PutLimits(), asyncio.get_running_loop().time()
     async with producing(double, limits) as producer:
-        loop = asyncio.get_running_loop()
-        begun_s = loop.time()
-        await producer.append({Lane.BULK: numbered(0, 200)}, NOW_US)
-        assert loop.time() - begun_s < 0.1
         await append_all(producer, REQUESTS * 4, every_s=0.005)
-    per_s = len(double.arrived) / (loop.time() - begun_s)
+    per_s = len(double.arrived) / (asyncio.get_running_loop().time() - begun_s)
     assert per_s < limits.records_per_s * 1.6
+
+
+async def seconds_of_the_first() -> float:
+    async with producing(Double(), PutLimits()) as producer:
+        begun_s = asyncio.get_running_loop().time()
+        await producer.append({Lane.BULK: numbered(0, 200)}, NOW_US)
+        return asyncio.get_running_loop().time() - begun_s
 
 
 async def test_texts_that_no_record_takes_are_refused_at_once():
