@@ -244,7 +244,7 @@ async def test_a_throttled_shard_stops_its_belts_alone_until_there_is_no_room():
     double = Double()
     stuck = slice_of(PATHS[0])
     double.stuck = {str((2 * stuck + 1) * 2**121)}
-    limits = QUICK._replace(put_timeout_s=0.1, bytes_max=40_000, close_s=0.1)
+    limits = QUICK._replace(put_timeout_s=0.7, bytes_max=40_000, close_s=0.1)
     free = tuple(path for path in PATHS if slice_of(path) != stuck)
     async with producing(double, limits) as producer:
         with pytest.raises(Backpressure, match="ProvisionedThroughput"):
