@@ -71,6 +71,14 @@ FORGET_WAITING: Final = Gauge(
     "Days by which the oldest readings have outstayed store.keep_days; they stay until the archive shows them.",
     multiprocess_mode="mostrecent",
 )
+FORGOTTEN_MINUTES: Final = Counter(
+    "penstock_forgotten_minutes_total", "Rollups by the minute deleted from the database because they are old."
+)
+MINUTES_BEGIN: Final = Gauge(
+    "penstock_minutes_begin_timestamp_seconds",
+    "Rollups by the minute are complete from this moment on, seconds since 1970; 0 while none has left.",
+    multiprocess_mode="mostrecent",
+)
 SPANS: Final = Counter(
     "penstock_spans_total",
     "Spans of traces by what became of them: sent; overflowed, since there were too many; failed, since the collector "

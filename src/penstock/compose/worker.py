@@ -16,6 +16,7 @@ from penstock.compose.adapters import Opened, is_shared, opened_stream, url_of_s
 from penstock.compose.archive import archiving
 from penstock.compose.health import health
 from penstock.compose.kinesis import Shared, publish
+from penstock.compose.minutes import minutes_leaving
 from penstock.compose.traces import traced
 from penstock.errors import Unavailable
 from penstock.model.shard import Unit
@@ -73,7 +74,12 @@ async def work_on(settings: Settings, opened: Opened, store_url: str, stop: asyn
     await _patiently(database.open)
     sealer = Sealer(database, settings.store.seal_s)
     try:
-        async with health(settings, opened, database), archiving(settings, database), asyncio.TaskGroup() as tasks:
+        async with (
+            health(settings, opened, database),
+            archiving(settings, database),
+            minutes_leaving(settings, database),
+            asyncio.TaskGroup() as tasks,
+        ):
             tasks.create_task(sealer.run(stop))
             if opened.shared is None:
                 tasks.create_task(_work_alone(settings, opened.stream, database, stop))

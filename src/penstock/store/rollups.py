@@ -1,13 +1,17 @@
 """Readings by interval: what sealing summed up, with what is still hot added when read."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg import AsyncConnection
 
 from penstock.model.batch import Floats, Ints
 from penstock.model.quality import is_bad
+from penstock.store.minutes import minutes_floor
 from penstock.store.pack import Chunk, Points, decode_hot, join, raw_cursor
 from penstock.store.postgres import Database
 from penstock.store.read import EARLIEST_US, LATEST_US, at, within
@@ -47,10 +51,14 @@ BIN_COLUMNS: Final = ("t", "n", "lo", "hi", "total", "last_ts", "last_seq", "las
 
 
 class BinPage(NamedTuple):
-    """Intervals in order, and the start of the next one, None at the end."""
+    """Intervals in order, and the start of the next one, None at the end.
+
+    *minutes_before_us* is told of minutes asked for before it: those have left, and none of them is among these.
+    """
 
     bins: Bins
     next_us: int | None
+    minutes_before_us: int | None = None
 
 
 class Rollups:
@@ -66,22 +74,40 @@ class Rollups:
         start_us = max(start_us // width_us * width_us, EARLIEST_US)
         end_us = min(-(-end_us // width_us) * width_us, LATEST_US)
         rows_max = (limit + 1) * (width_us // source_us)
-        sealed, hot = await self._rows(tag_id, start_us, end_us, source, rows_max)
+        async with self._moment() as connection:
+            floor_us = await minutes_floor(connection) if source_us == MINUTE_US else None
+            before_us = floor_us if floor_us is not None and start_us < floor_us else None
+            first_us = start_us if before_us is None else min(before_us, end_us)
+            sealed, hot = await _rows(connection, tag_id, first_us, end_us, source, rows_max)
         merged = merge([_floor(sealed, width_us), bins_of(hot, width_us)])
         rest = merged.t[limit : limit + 1].tolist()
-        return BinPage(merged.pick(slice(0, limit)), rest[0] if rest else None)
+        return BinPage(merged.pick(slice(0, limit)), rest[0] if rest else None, before_us)
 
-    async def _rows(self, tag_id: int, start_us: int, end_us: int, source: str, limit: int) -> tuple[Bins, Points]:
-        """Sealed bins and hot readings as of one moment, so that none is counted twice or not at all."""
-        given = {"tag_id": tag_id, "start": at(start_us), "end": at(end_us), "limit": limit}
+    async def minutes_before(self, start_us: int) -> bool:
+        """Whether minutes from *start_us* on have left. Only a hint what to read: while it is read, more may leave."""
+        async with self._database.connection() as connection:
+            floor_us = await minutes_floor(connection)
+        return floor_us is not None and start_us < floor_us
+
+    @asynccontextmanager
+    async def _moment(self) -> AsyncIterator[AsyncConnection]:
+        """All that is read is of one moment: what left before it has been told of by then."""
         async with self._database.transaction() as connection:
             await connection.execute(FOLLOW["snapshot"])
-            cursor = raw_cursor(connection)
-            await cursor.execute(SQL[source], given)
-            sealed = _bins(await cursor.fetchall())
-            await cursor.execute(SQL["hot_points"], given)
-            hot = join(decode_hot(Chunk(*row))[1] for row in await cursor.fetchall())
-        return sealed, within(hot, start_us, end_us)
+            yield connection
+
+
+async def _rows(  # noqa: PLR0913, PLR0917  # a range of a tag
+    connection: AsyncConnection, tag_id: int, start_us: int, end_us: int, source: str, limit: int
+) -> tuple[Bins, Points]:
+    """Sealed bins and hot readings of the connection's moment, so that none is counted twice or not at all."""
+    given = {"tag_id": tag_id, "start": at(start_us), "end": at(end_us), "limit": limit}
+    cursor = raw_cursor(connection)
+    await cursor.execute(SQL[source], given)
+    sealed = _bins(await cursor.fetchall())
+    await cursor.execute(SQL["hot_points"], given)
+    hot = join(decode_hot(Chunk(*row))[1] for row in await cursor.fetchall())
+    return sealed, within(hot, start_us, end_us)
 
 
 def bins_of(points: Points, width_us: int) -> Bins:
