@@ -83,6 +83,18 @@ class BinAnswer(msgspec.Struct):
     last: float
 
 
+class BinsAnswer(msgspec.Struct):
+    """One page of intervals; `next` is the cursor of the next page, null at the end.
+
+    `minutes_before` is told of minutes asked for from before it: rollups by the minute of before have left the
+    database, and none of them is among these; those by the hour and by the day are all here.
+    """
+
+    items: list[BinAnswer]
+    next: str | None = None
+    minutes_before: str | None = None
+
+
 class SeriesPoint(msgspec.Struct):
     """What one pixel of a chart covers. `state` is the last text, of tags that hold one."""
 
@@ -96,7 +108,8 @@ class SeriesPoint(msgspec.Struct):
 class SeriesAnswer(msgspec.Struct):
     """A tag's course, light enough for a chart. `bin_s` 0: every reading.
 
-    `archived_before`: single readings of before may be in the archive alone; rollups are all here.
+    `archived_before`: single readings of before may be in the archive alone; rollups are all here. `minutes_before`:
+    what is of before is by the hour, since rollups by the minute have left.
     """
 
     tag: str
@@ -104,6 +117,7 @@ class SeriesAnswer(msgspec.Struct):
     bin_s: float
     items: list[SeriesPoint]
     archived_before: str | None = None
+    minutes_before: str | None = None
 
 
 class WindowAnswer(msgspec.Struct):

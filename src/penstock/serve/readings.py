@@ -7,7 +7,7 @@ from litestar.params import QueryParameter
 from litestar.response import Response
 
 from penstock.errors import Undecodable
-from penstock.serve.answers import BinAnswer, Listing, ReadingAnswer, ReadingsAnswer, SeriesAnswer, WindowAnswer
+from penstock.serve.answers import BinsAnswer, Listing, ReadingAnswer, ReadingsAnswer, SeriesAnswer, WindowAnswer
 from penstock.serve.archived import floor_above, headers_of, whole
 from penstock.serve.desk import prefixes_of, seen_paths
 from penstock.serve.given import (
@@ -24,7 +24,7 @@ from penstock.serve.given import (
 )
 from penstock.serve.series import series, window, window_told
 from penstock.serve.told import as_json, bins_told, latest_told, readings_told
-from penstock.serve.words import cursor_of, microseconds, place_of, prefix_of, span
+from penstock.serve.words import cursor_of, microseconds, place_of, prefix_of, rfc3339, span
 from penstock.serve.words import told as moment
 from penstock.store.latest import LatestReading
 from penstock.store.read import Key
@@ -118,14 +118,21 @@ async def rollups(  # noqa: PLR0913, PLR0917  # each is a word of the query
     interval: OfInterval = "1m",
     limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = 1_000,
     cursor: Cursor = None,
-) -> Listing[BinAnswer]:
-    """Good and uncertain values by UTC-aligned interval; a late reading restates its interval."""
+) -> BinsAnswer:
+    """Good and uncertain values by UTC-aligned interval; a late reading restates its interval.
+
+    Where minutes are asked for that have left the database, `minutes_before` says from when on they are here.
+    """
     found = await desk.tag(caller, tag)
     start_us, end_us = span(start, end)
     if cursor is not None:
         start_us = max(start_us, place_of(cursor, tuple[int])[0])
     page = await desk.rollups.read(found.tag_id, start_us, end_us, interval, limit)
-    return Listing(bins_told(page.bins), None if page.next_us is None else cursor_of(page.next_us))
+    return BinsAnswer(
+        items=bins_told(page.bins),
+        next=None if page.next_us is None else cursor_of(page.next_us),
+        minutes_before=None if page.minutes_before_us is None else rfc3339(page.minutes_before_us),
+    )
 
 
 @get("/v1/series", raises=[])

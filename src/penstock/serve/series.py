@@ -1,21 +1,23 @@
 """A tag's course over hours or years, light enough for a chart; and its last minutes in figures."""
 
 import math
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from penstock.model.quality import is_bad
 from penstock.serve.answers import SeriesAnswer, SeriesPoint, WindowAnswer
-from penstock.serve.words import rfc3339_all
+from penstock.serve.words import rfc3339, rfc3339_all
 from penstock.store.pack import Points
 from penstock.store.read import Reader
-from penstock.store.rollups import HOUR_US, MINUTE_US, Bins, Interval, Rollups, bins_of, merge
+from penstock.store.rollups import DAY_US, HOUR_US, MINUTE_US, WIDTH_US, Bins, Interval, Rollups, bins_of, merge
 from penstock.store.window import Summary
 
 READINGS_MAX: Final = 500_000
-"""Readings that a chart is drawn from; of more, the rollups by the minute."""
+"""Readings that a chart is drawn from; of more, rollups."""
 BINS_MAX: Final = 20_000
+"""Likewise rollups: of more, those of the next wider interval."""
 
 
 async def series(  # noqa: PLR0913, PLR0917  # a chart's frame
@@ -30,17 +32,13 @@ async def series(  # noqa: PLR0913, PLR0917  # a chart's frame
 ) -> SeriesAnswer:
     """Least, greatest and last of each of about *points* intervals; every reading where there are fewer.
 
-    *coarse*: from rollups, since the readings themselves are not all here.
+    *coarse*: from rollups, since the readings themselves are not all here. Where minutes have left, by the hour.
     """
     start_us, end_us = span_us
     width_us = max(1, (end_us - start_us) // points)
-    source = await _source(reader, tag_id, start_us, end_us, width_us)
-    if coarse and source is None:
-        source = "1m"
-    if source is not None:
-        page = await rollups.read(tag_id, start_us, end_us, source, BINS_MAX)
-        bins = merge([_widen(page.bins, width_us)])
-        return SeriesAnswer(tag=path, source=f"rollup_{source}", bin_s=width_us / 1e6, items=_bin_points(bins))
+    interval = _interval(end_us - start_us, width_us)
+    if interval != "1m" or coarse or await _in_minutes(reader, rollups, tag_id, span_us, width_us):
+        return await _from_rollups(rollups, tag_id, path, span_us, interval, width_us)
     found = await reader.points(tag_id, start_us, end_us)
     texts = await reader.texts(found)
     if len(found) <= points:
@@ -52,13 +50,37 @@ async def series(  # noqa: PLR0913, PLR0917  # a chart's frame
     return SeriesAnswer(tag=path, source="readings", bin_s=width_us / 1e6, items=items)
 
 
-async def _source(reader: Reader, tag_id: int, start_us: int, end_us: int, width_us: int) -> Interval | None:
-    """Which rollup is fine enough; None: the readings themselves."""
-    if width_us >= HOUR_US:
-        return "1h"
-    if width_us >= MINUTE_US or await reader.count(tag_id, start_us, end_us) > READINGS_MAX:
+def _interval(length_us: int, width_us: int) -> Interval:
+    """Of which rollups a chart is, if it is of any: the widest that are no wider than what it shows, but few enough."""
+    if width_us < HOUR_US and length_us <= BINS_MAX * MINUTE_US:
         return "1m"
-    return None
+    return "1h" if width_us < DAY_US and length_us <= BINS_MAX * HOUR_US else "1d"
+
+
+async def _in_minutes(reader: Reader, rollups: Rollups, tag_id: int, span_us: tuple[int, int], width_us: int) -> bool:
+    """Whether minutes are fine enough, and here; or there are too many readings, which would tell more."""
+    if width_us >= MINUTE_US and not await rollups.minutes_before(span_us[0]):
+        return True
+    return await reader.count(tag_id, *span_us) > READINGS_MAX
+
+
+async def _from_rollups(  # noqa: PLR0913, PLR0917  # a chart's frame
+    rollups: Rollups, tag_id: int, path: str, span_us: tuple[int, int], interval: Interval, width_us: int
+) -> SeriesAnswer:
+    """Minutes as far as they are here, and hours of before: those never leave."""
+    start_us, end_us = span_us
+    page = await rollups.read(tag_id, start_us, end_us, interval, BINS_MAX + 1)
+    parts, floor_us = [page.bins], page.minutes_before_us
+    if floor_us is not None:
+        hours = await rollups.read(tag_id, start_us, min(floor_us, end_us), "1h", BINS_MAX + 1)
+        parts.append(hours.bins)
+    return SeriesAnswer(
+        tag=path,
+        source=f"rollup_{interval}",
+        bin_s=max(width_us, WIDTH_US[interval]) / 1e6,
+        items=_bin_points(merge([_widen(bins, width_us, start_us) for bins in parts])),
+        minutes_before=None if floor_us is None else rfc3339(floor_us),
+    )
 
 
 def window(points: Points) -> WindowAnswer:
@@ -99,10 +121,9 @@ def _finite(figure: float) -> float | None:
     return float(figure) if math.isfinite(figure) else None
 
 
-def _widen(bins: Bins, width_us: int) -> Bins:
-    return Bins(
-        bins.t // width_us * width_us, bins.n, bins.lo, bins.hi, bins.total, bins.last_ts, bins.last_seq, bins.last
-    )
+def _widen(bins: Bins, width_us: int, start_us: int) -> Bins:
+    """One that began before the chart does is shown where the chart begins."""
+    return replace(bins, t=np.maximum(bins.t // width_us * width_us, start_us))
 
 
 def _bin_points(bins: Bins) -> list[SeriesPoint]:
