@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import NamedTuple, Protocol, cast
 
@@ -32,6 +33,10 @@ class Service(Protocol):
     def latency_s(self, call: Call) -> float: ...
 
     def answer(self, call: Call) -> bytes | Subscription: ...
+
+    def now_s(self) -> float:
+        """By its own clock, for the Date of what it answers."""
+        ...
 
 
 class Connection(asyncio.Protocol):
@@ -104,7 +109,7 @@ class Connection(asyncio.Protocol):
         except ConnectionCut:
             self._transport.abort()
         except ApiError as error:
-            self._transport.write(_refusal(error))
+            self._transport.write(_refusal(error, self._service.now_s()))
         else:
             self._send(answer)
 
@@ -112,10 +117,10 @@ class Connection(asyncio.Protocol):
         if isinstance(answer, Subscription):
             self._task = asyncio.get_running_loop().create_task(self._stream(answer))
         else:
-            self._transport.write(_whole(HTTPStatus.OK, answer))
+            self._transport.write(_whole(HTTPStatus.OK, answer, self._service.now_s()))
 
     async def _stream(self, subscription: Subscription) -> None:
-        self._transport.write(_head(HTTPStatus.OK, EVENTS, b"Transfer-Encoding: chunked"))
+        self._transport.write(_head(HTTPStatus.OK, EVENTS, b"Transfer-Encoding: chunked", self._service.now_s()))
         try:
             async with contextlib.aclosing(subscription.frames()) as frames:
                 async for frame in frames:
@@ -127,15 +132,17 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"0\r\n\r\n")
 
 
-def _refusal(error: ApiError) -> bytes:
-    return _whole(HTTPStatus(error.status), msgspec.json.encode({"__type": error.code, "message": error.message}))
+def _refusal(error: ApiError, now_s: float) -> bytes:
+    body = msgspec.json.encode({"__type": error.code, "message": error.message})
+    return _whole(HTTPStatus(error.status), body, now_s)
 
 
-def _whole(status: HTTPStatus, body: bytes) -> bytes:
-    return _head(status, JSON, b"Content-Length: %d" % len(body)) + body
+def _whole(status: HTTPStatus, body: bytes, now_s: float) -> bytes:
+    return _head(status, JSON, b"Content-Length: %d" % len(body), now_s) + body
 
 
-def _head(status: HTTPStatus, content_type: bytes, length: bytes) -> bytes:
+def _head(status: HTTPStatus, content_type: bytes, length: bytes, now_s: float) -> bytes:
     request_id = b"x-amzn-RequestId: 00000000-0000-4000-8000-%012x" % next(_numbers)
+    date = b"Date: " + formatdate(int(now_s), usegmt=True).encode()
     line = b"HTTP/1.1 %d %b" % (status, status.phrase.encode())
-    return b"\r\n".join((line, request_id, b"Content-Type: " + content_type, length, b"", b""))
+    return b"\r\n".join((line, request_id, date, b"Content-Type: " + content_type, length, b"", b""))

@@ -74,11 +74,14 @@ class FakeKinesis:
             return self._set(self._settable[call.path], call)
         raise ApiError("MissingAuthenticationTokenException", "Missing Authentication Token", 403)
 
+    def now_s(self) -> float:
+        return self.account.now_ms() / 1000
+
     def state(self) -> dict[str, object]:
         """What is stored and what happened, for proofs that count."""
         account = self.account
         return {
-            "now": account.now_ms() / 1000,
+            "now": self.now_s(),
             "calls": dict(account.calls),
             "refusals": dict(account.refusals),
             "injected": dict(account.trouble.counted),

@@ -401,8 +401,29 @@ async def test_what_it_holds_and_cannot_store_has_an_age() -> None:
     with pytest.raises(Unavailable):
         await worker.turn(holding, plant.never)
     assert worker.held_ms == 7_000
+    holding = await worker.start()
+    plant.clock.advance(1_000_000)
+    assert worker.held_ms == 8_000, "it begins anew, and what it could not store is no younger for that"
     away.clear()
     await worker.turn(holding, plant.never)
+    assert worker.held_ms == 0
+
+
+async def test_what_was_stored_though_nobody_said_so_is_held_no_more() -> None:
+    plant, lost = Plant(), [True]
+
+    async def point(name: str) -> None:
+        if name == "reply" and lost:
+            raise Unavailable
+
+    worker = plant.worker(Disturbed(plant.history, point))
+    holding = await worker.start()
+    await plant.send(reading("a/x", 0, 1.0))
+    plant.clock.advance(7_000_000)
+    with pytest.raises(Unavailable):
+        await worker.turn(holding, plant.never)
+    assert worker.held_ms == 7_000
+    await worker.start()
     assert worker.held_ms == 0
 
 

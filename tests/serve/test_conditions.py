@@ -80,7 +80,7 @@ async def test_what_waits_for_more_than_half_the_retention_is_told_before_it_is_
 async def test_words_name_age_and_retention_and_stay_while_the_time_runs(books: SharedBooks) -> None:
     await books.beat("s-lo", 13 * HOUR_MS + 60_000)
     (told,) = await found(books)
-    assert "came 13 h ago" in told.why
+    assert "up to 13 h ago" in told.why
     assert "for 24 h only" in told.why
     assert "penstock doctor" in told.mend
     assert age_s(told) == pytest.approx(13 * 3_600 + 60, abs=5)

@@ -82,6 +82,7 @@ class Worker:
         self._own_belt = min(unit.belts, default=0)
         self._ticked_us = self._saved_us = 0
         self._gathered: dict[str, list[Entry]] = {}
+        self._oldest: dict[str, Entry] = {}
         self._drained: set[str] = set()
         self._blame = Blame()
         self.progress = 0
@@ -89,8 +90,8 @@ class Worker:
 
     @property
     def held_ms(self) -> int:
-        """How old the oldest entry is that was taken and is not committed; 0 when there is none."""
-        oldest_us = min((entries[0].received_us for entries in self._gathered.values() if entries), default=None)
+        """How old the oldest entry is that was taken and is not committed, however often it was tried; 0: none is."""
+        oldest_us = min((entry.received_us for entry in self._oldest.values()), default=None)
         return 0 if oldest_us is None else max(1, (self._clock.now_us() - oldest_us) // 1_000)
 
     def _progressed(self) -> None:
@@ -129,7 +130,7 @@ class Worker:
         holding = await self._recall(await self._claim())
         self._ticked_us = self._saved_us = self._clock.now_us()
         for shard, position in holding.positions.items():
-            await self._stream.forget(shard, position)
+            await self._stored(shard, position)
         return holding
 
     async def turn(self, holding: Holding, stop: asyncio.Event) -> int:
@@ -158,6 +159,8 @@ class Worker:
         after = gathered[-1].position if gathered else holding.positions[shard.name]
         taken = await self._stream.take(shard.name, after, room)
         gathered += taken
+        if taken:
+            self._oldest.setdefault(shard.name, taken[0])
         if self._traced is not None:
             self._traced.took(taken)
         if not gathered and not self._stream.behind_ms(shard.name):
@@ -241,7 +244,13 @@ class Worker:
         holding.received_us[span.shard] = entries[-1].received_us
         self._gathered[span.shard] = []
         self.progress += 1
-        await self._stream.forget(span.shard, span.hi)
+        await self._stored(span.shard, span.hi)
+
+    async def _stored(self, shard: str, upto: int) -> None:
+        """Entries up to *upto* are; an answer to a commit may be lost, and then the next start says so."""
+        if shard in self._oldest and self._oldest[shard].position <= upto:
+            del self._oldest[shard]
+        await self._stream.forget(shard, upto)
 
     def _ended(self) -> bool:
         return all(

@@ -40,7 +40,7 @@ DROPPING: Final = (
     f"Start workers, or find why they do not get on (`penstock doctor`); then {SEND_AGAIN}.",
 )
 RUNNING_OUT: Final = (
-    "What this shard's worker takes next came {age} ago, and the stream keeps it for {kept} only.",
+    "What waits in this shard came up to {age} ago, and the stream keeps it for {kept} only.",
     "Start more workers, or find why this one is slow (`penstock doctor`). To win time, let the stream keep readings"
     " longer and start a worker anew.",
 )

@@ -10,7 +10,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from penstock.stream.kinesis.client import Kinesis
-from penstock.stream.kinesis.feed import Chunk, Feed, Raw
+from penstock.stream.kinesis.feed import Chunk, Feed, Raw, ahead_s_of
 from penstock.stream.kinesis.shards import Address
 from penstock.stream.kinesis.trouble import code_of
 from penstock.telemetry import log
@@ -109,7 +109,7 @@ class FanOut:
     async def _subscription(self, arn: str, after: int) -> AsyncGenerator[Chunk]:
         """Until it is due for renewal, ends, or somebody else takes it over."""
         try:
-            events = await self._subscribe(arn, after)
+            answer = await self._subscribe(arn, after)
         except ClientError as error:
             if code_of(error) != "ResourceInUseException":
                 raise
@@ -117,16 +117,17 @@ class FanOut:
                 async for chunk in polled:
                     yield chunk
             return
+        events, ahead_s = answer["EventStream"], ahead_s_of(answer)
         until_s = time.monotonic() + RENEW_S
         try:
-            yield Chunk((), None, after, ended=False)
+            yield Chunk((), None, after, ended=False, ahead_s=ahead_s)
             pushed = aiter(events)
             while (left_s := until_s - time.monotonic()) > 0:
                 async with asyncio.timeout(left_s):  # `wait_for` would at times swallow that we are cancelled
                     event = await anext(pushed, None)
                 if event is None:
                     return
-                chunk = _chunk(event["SubscribeToShardEvent"], after)
+                chunk = _chunk(event["SubscribeToShardEvent"], after, ahead_s)
                 after = chunk.reached
                 yield chunk
         except TimeoutError:
@@ -146,25 +147,25 @@ class FanOut:
                 if time.monotonic() >= until_s:
                     return
 
-    async def _subscribe(self, arn: str, after: int) -> Any:  # an event stream, made at run time
+    async def _subscribe(self, arn: str, after: int) -> dict[str, Any]:
         pause_s = self._subscribed_s + AGAIN_S - time.monotonic()
         await asyncio.sleep(_jittered(pause_s) if pause_s > 0 else 0)
         self._subscribed_s = time.monotonic()
         start = {"Type": "TRIM_HORIZON"}
         if after:
             start = {"Type": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": str(after)}
-        answer = await self._kinesis.api.subscribe_to_shard(
+        answer: dict[str, Any] = await self._kinesis.api.subscribe_to_shard(
             ConsumerARN=arn, ShardId=self._address.shard_id, StartingPosition=start
         )
-        return answer["EventStream"]
+        return answer
 
 
-def _chunk(event: Mapping[str, Any], after: int) -> Chunk:
+def _chunk(event: Mapping[str, Any], after: int, ahead_s: float) -> Chunk:
     """The last event of a shard that ended has children, and nowhere to continue."""
     records = [Raw.of(told) for told in event["Records"]]
     further = event.get("ContinuationSequenceNumber")
     reached = max(after, int(further or 0), *(raw.position for raw in records[-1:]))
-    return Chunk(records, int(event["MillisBehindLatest"]), reached, further is None)
+    return Chunk(records, int(event["MillisBehindLatest"]), reached, further is None, ahead_s)
 
 
 def _jittered(pause_s: float) -> float:

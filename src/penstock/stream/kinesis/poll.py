@@ -8,7 +8,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from penstock.stream.kinesis.client import Kinesis
-from penstock.stream.kinesis.feed import Chunk, Raw
+from penstock.stream.kinesis.feed import Chunk, Raw, ahead_s_of
 from penstock.stream.kinesis.shards import Address
 from penstock.stream.kinesis.trouble import code_of
 
@@ -64,7 +64,7 @@ class Poll:
             iterator = answer.get("NextShardIterator")
             behind_ms = int(answer["MillisBehindLatest"])
             hurry = behind_ms > 0
-            yield Chunk(records, behind_ms, after, iterator is None)
+            yield Chunk(records, behind_ms, after, iterator is None, ahead_s_of(answer))
 
     async def _get(self, iterator: str) -> dict[str, Any]:
         size = 0

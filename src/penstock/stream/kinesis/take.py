@@ -23,6 +23,8 @@ PATIENCE_S: Final = 2.0
 """How long a `take` waits, once, for a shard that is known or likely to have more."""
 STANDS_S: Final = 0.5
 """How long, of that, for a connection that stands and has said nothing yet."""
+SILENT_S: Final = 60.0
+"""A shard at its tip of which nothing was heard for so long may have more. Fan-out speaks every few seconds."""
 GRACE_S: Final = 1.0
 """Trouble that passes sooner is nobody's business."""
 BACKOFF_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.0)
@@ -54,12 +56,6 @@ class _Held(NamedTuple):
 
     raw: Raw
     size: int
-    last_ms: int
-    """When the last record of its chunk arrived,"""
-    read_s: float
-    """when the chunk was read,"""
-    behind_ms: int
-    """and how old what followed it was then."""
 
 
 class _Trouble(NamedTuple):
@@ -89,6 +85,7 @@ class Reader:
         self._room = News()
         self._task: asyncio.Task[None] | None = None
         self._touched_s = time.monotonic()
+        self._ahead_s = time.time() - time.monotonic()
         self._begin(0)
 
     def _begin(self, after: int) -> None:
@@ -98,6 +95,7 @@ class Reader:
         self._floor = self._tail = self._reached = self._given = after
         self._drained = self._told_end = False
         self._behind_ms: int | None = None
+        self._told_s = time.monotonic()
         self._stands_s: float | None = None
         self._patient = True
         self._trouble: _Trouble | None = None
@@ -133,12 +131,20 @@ class Reader:
 
     @property
     def behind_ms(self) -> int:
-        """By Kinesis' clock: the age of the first record that was not given."""
-        first = next((held for held in self._held if held.raw.position > self._given), None)
-        if first is None:
-            return self._behind_ms or 0
-        waited_ms = round((time.monotonic() - first.read_s) * 1_000)
-        return max(0, first.last_ms - first.raw.arrived_ms) + first.behind_ms + waited_ms
+        """By Kinesis' clock: the age of the first record that was not given, 0 when there is none.
+
+        Of one that was read it is known, to half a second. Of what was not read, only Kinesis knows; what it said of
+        the first goes on growing older. It cannot be known what came since nothing is heard of the shard any more, nor
+        what lies in a shard of which nothing was heard yet: after a minute that counts for as old as it may be, or as
+        the question is.
+        """
+        first = next((held.raw for held in self._held if held.raw.position > self._given), None)
+        if first is not None:
+            return max(1, round((time.monotonic() + self._ahead_s) * 1_000) - first.arrived_ms)
+        silent_s = time.monotonic() - self._told_s
+        if self._drained or (not self._behind_ms and silent_s < SILENT_S):
+            return 0
+        return (self._behind_ms or 0) + round(silent_s * 1_000)
 
     def touch(self) -> None:
         """Somebody is still interested."""
@@ -217,7 +223,9 @@ class Reader:
             except Unavailable as error:
                 await self._recover(error)
         if not self._drained:
+            behind_ms = self.behind_ms
             self._begin(self._given)
+            self._behind_ms = behind_ms
 
     async def _recover(self, error: PenstockError) -> None:
         self._note(error)
@@ -235,16 +243,17 @@ class Reader:
                     return
 
     def _add(self, chunk: Chunk) -> None:
-        read_s = time.monotonic()
         for raw in chunk.records:
             if raw.position > self._tail:  # Kinesis may deliver again what it delivered
-                held = _Held(raw, len(raw.data), chunk.records[-1].arrived_ms, read_s, chunk.behind_ms or 0)
+                held = _Held(raw, len(raw.data))
                 self._held.append(held)
                 self._bytes += held.size
                 self._tail = raw.position
         self._reached = max(self._reached, chunk.reached, self._tail)
-        self._drained, self._stands_s = chunk.ended, read_s
-        self._behind_ms = self._behind_ms if chunk.behind_ms is None else chunk.behind_ms
+        self._drained, self._stands_s = chunk.ended, time.monotonic()
+        if chunk.behind_ms is not None:
+            self._behind_ms, self._told_s = chunk.behind_ms, self._stands_s
+        self._ahead_s = self._ahead_s if chunk.ahead_s is None else chunk.ahead_s
         self._trouble, self._failures, self._patient = None, 0, self._patient or bool(chunk.records)
         self._news.tell()
 
