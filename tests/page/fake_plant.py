@@ -21,6 +21,7 @@ KEY = "a-key-that-was-typed"
 TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 STATES = ("RUNNING", "IDLE", "SETUP")
 QUIET_S = 1_300
+HOUR_S = 3_600
 Query = dict[str, list[str]]
 
 
@@ -163,6 +164,7 @@ class FakePlant:
         self.shards: list[dict[str, Any]] = [shard(name) for name in ("critical", "bulk")]
         self.conditions: list[dict[str, Any]] = []
         self.frozen = False
+        self.minutes_begin = 0.0
         self.started = time.time()
         self._server = Server(("127.0.0.1", 0), partial(Door, self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -319,8 +321,12 @@ def series(plant: FakePlant, query: Query) -> dict[str, Any]:
     sensor, points = plant.sensors[query["tag"][0]], int(query["points"][0])
     start, end = seconds_of(query["start"][0]), seconds_of(query["end"][0])
     step = max(1.0, (end - start) / points)
-    moments = [start + step * n for n in range(int((end - start) / step))]
-    return {"items": [binned(sensor, moment, step) for moment in moments if there(sensor, moment)]}
+    floor = plant.minutes_begin
+    hours = [max(start, hour) for hour in range(int(start // HOUR_S * HOUR_S), int(min(end, floor)), HOUR_S)]
+    moments = [start + step * n for n in range(int((end - start) / step)) if start + step * n >= floor]
+    items = [binned(sensor, hour, HOUR_S) for hour in hours]
+    items += [binned(sensor, moment, step) for moment in moments if there(sensor, moment)]
+    return {"items": items, "bin_s": step, "minutes_before": iso(floor) if start < floor else None}
 
 
 def there(sensor: Sensor, moment: float) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from page.fake_plant import KEY, TOKEN, FakePlant, Sensor, alarm, condition, kinesis_shards
+from page.fake_plant import HOUR_S, KEY, TOKEN, FakePlant, Sensor, alarm, condition, kinesis_shards
 
 CHROMIUM = Path("/usr/bin/chromium")
 ROOT = Path(__file__).parents[2]
@@ -152,6 +153,34 @@ def test_the_chart_goes_on_live_and_a_range_asks_the_plant_again(browser: Browse
         assert canvas.screenshot() != before
         with page.expect_request(lambda asked: "/v1/series" in asked.url and "points=600" in asked.url):
             page.get_by_role("button", name="7 d").click()
+
+
+OF_LONG_AGO = """async ([tag, from, to]) => {
+    const [{ series }, { runsOf, valueAt }] = [await import("/assets/api.js"), await import("/assets/chart.js")];
+    const lane = { series: await series(tag, from, to, 600), gapMs: 60000 };
+    const seen = [0.01, 0.3, 0.49, 0.51, 0.99].map((part) => valueAt(lane, from + (to - from) * part)?.last != null);
+    return { points: lane.series.t.length, runs: runsOf(lane).length, seen: seen.every(Boolean) };
+}"""
+
+
+def test_what_is_there_by_the_hour_only_is_drawn_without_gaps(browser: Browser, plant: FakePlant) -> None:
+    """However long the pause that is a gap in single readings: within an hour, over hours, and on to minutes."""
+    plant.minutes_begin = floor = time.time() // HOUR_S * HOUR_S - 48 * HOUR_S
+    with Visit(browser, plant) as page:
+        for start, hours, points in ((floor - 2_400, 1 / 6, 1), (floor - 3 * HOUR_S, 3, 3), (floor - HOUR_S, 2, 301)):
+            told = page.evaluate(OF_LONG_AGO, [HOT, start * 1000, (start + hours * HOUR_S) * 1000])
+            assert told == {"points": points, "runs": 1, "seen": True}
+
+
+def test_a_chart_by_the_hour_is_drawn(browser: Browser, plant: FakePlant) -> None:
+    plant.minutes_begin = time.time() + HOUR_S
+    with Visit(browser, plant) as page:
+        lane = page.locator("#trends .lane").filter(has=page.locator(f"canvas[data-tag='{HOT}']"))
+        box = lane.locator("canvas").bounding_box()
+        for part in (0.2, 0.5, 0.8):
+            page.mouse.move(box["x"] + box["width"] * part, box["y"] + 40)
+            expect(lane.locator(".head b")).to_have_text(re.compile(r"\d °C"))
+        keep(page, "page-by-the-hour")
 
 
 def test_an_alarm_arrives_live_and_is_acknowledged_with_its_note(browser: Browser, plant: FakePlant) -> None:

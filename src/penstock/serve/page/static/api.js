@@ -73,16 +73,25 @@ export async function all(path, query, each, pagesMax = 200) {
 
 const iso = (ms) => new Date(ms).toISOString();
 
-/** One tag's course as columns {t, lo, hi, last, text}: milliseconds and values, text for states. */
+const HOUR_MS = 3600000;
+
+/**
+ * One tag's course as columns {t, lo, hi, last, text, wide}: milliseconds and values, text for states.
+ * `wide` is how long each lasts if that is longer than was asked for, else 0: of long ago the plant has hours only.
+ */
 export async function series(tag, start, end, points, signal) {
   const answer = await ask(url("/v1/series", { tag, start: iso(start), end: iso(end), points }), { signal });
-  return columns(answer.items);
+  return columns(answer, (end - start) / points);
 }
 
-function columns(items) {
+function columns({ items, bin_s: binS = 0, minutes_before: minutesBefore }, askedMs) {
   const time = (item) => Date.parse(item.ts);
+  const floor = minutesBefore ? Date.parse(minutesBefore) : -Infinity;
+  const widthOf = (ms) => (ms < floor ? Math.max(HOUR_MS, binS * 1000) : binS * 1000);
+  const t = items.map(time);
   return {
-    t: items.map(time),
+    t,
+    wide: t.map(widthOf).map((ms) => (ms > 1.5 * askedMs ? ms : 0)),
     lo: items.map((item) => item.min ?? item.last),
     hi: items.map((item) => item.max ?? item.last),
     last: items.map((item) => item.last ?? null),

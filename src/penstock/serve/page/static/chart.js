@@ -22,7 +22,7 @@ const LIMITS = [
 
 /**
  * Draws one lane: `{from, to, series, limits, usual, episodes, gapMs, cursorMs}`.
- * `series` is {t, lo, hi, last, text} as of api.js; `episodes` are [{ms, untilMs, priority, value, because}].
+ * `series` is {t, lo, hi, last, text, wide} as of api.js; `episodes` are [{ms, untilMs, priority, value, because}].
  */
 export function drawLane(canvas, lane) {
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
@@ -120,13 +120,17 @@ function inside({ pen, left, right, height }, draw) {
   pen.restore();
 }
 
+/** How long nothing need follow the i-th point: the pause that is a gap, or as long as it takes itself. */
+const reach = ({ series, gapMs }, i) => Math.max(gapMs, 2.5 * series.wide[i]);
+
 /** Stretches without a gap, as [first, last] indices. A missing value ends one too. */
-export function runsOf({ series, gapMs }) {
+export function runsOf(lane) {
+  const { series } = lane;
   const runs = [];
   let first = -1;
   for (let i = 0; i < series.t.length; i++) {
     const missing = series.last[i] == null && series.text[i] == null;
-    if (first >= 0 && (missing || series.t[i] - series.t[i - 1] > gapMs)) {
+    if (first >= 0 && (missing || series.t[i] - series.t[i - 1] > reach(lane, i - 1))) {
       runs.push([first, i - 1]);
       first = -1;
     }
@@ -136,14 +140,16 @@ export function runsOf({ series, gapMs }) {
   return runs;
 }
 
-function drawGaps(plot, { series, to, gapMs }, runs) {
-  const ends = runs.map(([, last]) => series.t[last]);
-  const starts = runs.slice(1).map(([first]) => series.t[first]);
-  ends.forEach((end, i) => {
-    const until = starts[i] ?? to;
-    if (until - end > gapMs) hatch(plot, plot.x(end), plot.x(until));
+function drawGaps(plot, lane, runs) {
+  const { t } = lane.series;
+  runs.forEach(([, last], i) => {
+    const until = i + 1 < runs.length ? t[runs[i + 1][0]] : lane.to;
+    if (until - t[last] > reach(lane, last)) hatch(plot, plot.x(endOf(lane.series, last)), plot.x(until));
   });
 }
+
+/** Where a point's own time ends: a band of an hour is drawn as long as that. */
+const endOf = ({ t, wide }, i) => t[i] + wide[i];
 
 function hatch({ pen, top, bottom }, x0, x1) {
   if (x1 - x0 < 2) return;
@@ -161,9 +167,13 @@ function hatch({ pen, top, bottom }, x0, x1) {
   pen.restore();
 }
 
-function drawBand({ pen, x, y }, { t, lo, hi }, [first, last]) {
+function drawBand({ pen, x, y }, series, [first, last]) {
+  const { t, lo, hi } = series;
+  const end = x(endOf(series, last));
   pen.beginPath();
   for (let i = first; i <= last; i++) pen.lineTo(x(t[i]), y(hi[i]));
+  pen.lineTo(end, y(hi[last]));
+  pen.lineTo(end, y(lo[last]));
   for (let i = last; i >= first; i--) pen.lineTo(x(t[i]), y(lo[i]));
   pen.globalAlpha = 0.45;
   pen.fillStyle = colours.band;
@@ -171,12 +181,14 @@ function drawBand({ pen, x, y }, { t, lo, hi }, [first, last]) {
   pen.globalAlpha = 1;
 }
 
-function drawLine({ pen, x, y }, { t, last }, [first, end]) {
+function drawLine({ pen, x, y }, series, [first, end]) {
+  const { t, last } = series;
   pen.strokeStyle = colours.trace;
   pen.lineWidth = 1.5;
   pen.lineJoin = "round";
   pen.beginPath();
   for (let i = first; i <= end; i++) pen.lineTo(x(t[i]), y(last[i]));
+  pen.lineTo(x(endOf(series, end)), y(last[end]));
   pen.stroke();
   pen.lineWidth = 1;
   if (first === end) dot(pen, x(t[first]), y(last[first]), 1.5);
@@ -302,17 +314,20 @@ function drawCursor({ pen, x, y, left, right, height }, { cursorMs, series, gapM
   if (at < left || at > right) return;
   pen.strokeStyle = colours.accent;
   rule(pen, at, 0, at, height);
-  const value = valueAt(series, cursorMs, gapMs);
+  const value = valueAt({ series, gapMs }, cursorMs);
   if (value && y && value.last != null) dot(pen, x(value.ms), y(value.last), 3);
 }
 
 /** What the series says at a moment: {ms, lo, hi, last, text}; null within a gap. */
-export function valueAt(series, ms, gapMs) {
+export function valueAt(lane, ms) {
+  const { series } = lane;
   const before = indexAt(series.t, ms);
   const after = before + 1;
-  const closer = after < series.t.length && (before < 0 || series.t[after] - ms < ms - series.t[before]);
+  const past = before < 0 || (ms >= endOf(series, before) && series.t[after] - ms < ms - series.t[before]);
+  const closer = after < series.t.length && past;
   const i = closer && series.text[after] == null ? after : before;
-  if (i < 0 || Math.abs(series.t[i] - ms) > gapMs || (series.last[i] == null && series.text[i] == null)) return null;
+  const missing = i < 0 || (series.last[i] == null && series.text[i] == null);
+  if (missing || Math.abs(series.t[i] - ms) > reach(lane, i)) return null;
   return { ms: series.t[i], lo: series.lo[i], hi: series.hi[i], last: series.last[i], text: series.text[i] };
 }
 

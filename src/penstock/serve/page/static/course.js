@@ -61,7 +61,7 @@ export class Courses extends EventTarget {
   }
 }
 
-export const emptySeries = () => ({ t: [], lo: [], hi: [], last: [], text: [] });
+export const emptySeries = () => ({ t: [], lo: [], hi: [], last: [], text: [], wide: [] });
 
 /** Adds a live reading to a series: into its last bin when it belongs there, and what is too old goes. */
 export function append(series, reading, binMs, keepMs) {
@@ -87,6 +87,7 @@ function push(series, ms, value, word) {
   series.hi.push(value);
   series.last.push(value);
   series.text.push(word);
+  series.wide.push(0);
 }
 
 /** The pause that is a gap: five intervals configured, or as the series goes; never less than its bins. */

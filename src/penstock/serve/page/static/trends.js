@@ -281,7 +281,7 @@ export class Trends extends EventTarget {
     const seen =
       this.#cursor == null
         ? { last: latest?.value, text: latest?.state }
-        : valueAt(lane.series, this.#cursor, lane.gapMs);
+        : valueAt(lane, this.#cursor);
     const stale = this.#cursor == null && this.#plant.isStale(lane.tag);
     lane.head.classList.toggle("stale", stale);
     lane.age.textContent = stale ? `stale ${span(now() - latest.ms)}` : "";
