@@ -325,7 +325,7 @@ class World:
 class Trusting(Forgetter):
     """Believes its books: looks at nothing that the archive has."""
 
-    async def _shown(self, day: Any, archived: int) -> Any:
+    async def _shown(self, day: Any, archived: int, paths: Any) -> Any:
         return {tag.path: tag.readings for tag in await self._books.held(day)}
 
 
@@ -416,15 +416,15 @@ class Locking:
         await self._files.show(key, digest, size_bytes, None)
 
 
-@pytest.mark.parametrize("days", [None, -1, 1])
-async def test_readings_under_a_lock_that_is_over_stay(
+@pytest.mark.parametrize("days", [None, -1, 1, 2])
+async def test_readings_under_a_lock_that_is_over_or_ends_within_a_day_stay(
     database: Database, archived: list[Any], files: FilesArchive, days: int | None
 ) -> None:
     until = None if days is None else datetime.now(UTC) + timedelta(days=days)
     with psycopg.connect(database.url, autocommit=True) as connection:
         connection.execute("update archive_segment set locked_until = %s", (until,))
         connection.execute("update archive_object set locked_until = %s", (until,))
-    if days == 1:
+    if days == 2:
         assert (await forgetter(database, Locking(files)).run()).readings == 200
     else:
         with pytest.raises(Tampered, match="not locked any more"):

@@ -62,7 +62,7 @@ async def _status(settings: Settings, url: str) -> dict[str, Any]:
     try:
         books = ArchiveBooks(database)
         done, waiting = await books.status(), await books.waiting(timedelta(hours=settings.archive.after_h))
-        forgotten = await ForgetBooks(database).status()
+        forgotten, expired = await ForgetBooks(database).status(), await ForgetBooks(database).expired()
     finally:
         await database.close()
     through = done["last_day"] if waiting.first is None else waiting.first - timedelta(days=1)
@@ -76,6 +76,7 @@ async def _status(settings: Settings, url: str) -> dict[str, Any]:
         "days_with_late_readings": waiting.late_days,
         "left_the_database_before": forgotten.newest,
         "readings_left_the_database": forgotten.readings,
+        "expired_before": expired,
     }
 
 

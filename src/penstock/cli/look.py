@@ -54,6 +54,8 @@ def query(  # noqa: PLR0913, PLR0917  # one option each
         )
     if before := found.get("archived_before"):
         typer.echo(f"readings before {before} may be in the archive alone: {found['archived_in']}", err=True)
+    if expired := found.get("expired_before"):
+        typer.echo(f"readings before {expired} may be nowhere any more: archive.standard_days are over", err=True)
     show(found["items"], as_json=as_json, columns=READING)
 
 

@@ -14,13 +14,16 @@ from penstock.store.archive_books import ArchiveBooks
 from penstock.store.archive_files import FilesArchive
 from penstock.store.archiver import Archived, ArchiveLimits, Archiver, Told, only_archiver
 from penstock.store.forget_books import Keeping
-from penstock.store.forgetter import Forgetter
+from penstock.store.forgetter import SHOWN_FOR_S, Forgetter
 from penstock.store.postgres import Database
 from penstock.store.seal import Sealer
 from penstock.telemetry import log
 
 DAYS_MAX: Final = 100_000.0
 """Longer settings mean the same: for ever."""
+STANDARD_SETTING: Final = "store.keep_days"
+SHOWN_DAYS: Final = SHOWN_FOR_S / 86_400
+"""Only what the archive keeps for so long after it was shown may leave the database."""
 AGAIN_S: Final = 300.0
 """After a failure it is tried again so soon, or sooner."""
 
@@ -32,6 +35,7 @@ async def archiving(settings: Settings, database: Database) -> AsyncIterator[Non
     Raises Misconfigured for settings that contradict each other. What is wrong with the bucket is told in the log and
     tried again: readings are taken, stored and alarmed all the same.
     """
+    limits_of(settings)
     keeping_of(settings)
     if not settings.archive.url:
         yield
@@ -67,12 +71,17 @@ async def opened_archive(settings: Settings) -> AsyncIterator[Archive]:
 
 
 def limits_of(settings: Settings) -> ArchiveLimits:
-    """When days are archived, and for how long."""
+    """When days are archived, and for how long. Raises Misconfigured: critical readings are never kept for less."""
     archive = settings.archive
+    if archive.standard_days > archive.retention_days:
+        why = f"critical readings would be kept for less: {archive.retention_days:g} days (archive.retention_days)"
+        mend = f"set it to {archive.retention_days:g} at most, or 0, or archive.retention_days to more"
+        raise Misconfigured("archive.standard_days", why, mend)
     return ArchiveLimits(
         after=timedelta(hours=archive.after_h),
         late=timedelta(hours=archive.late_h),
         keep=timedelta(days=archive.retention_days),
+        keep_standard=timedelta(days=archive.standard_days) if archive.standard_days else None,
     )
 
 
@@ -102,9 +111,14 @@ def _check_keeping(settings: Settings, setting: str, days: float) -> None:
         raise Misconfigured(
             setting, why, f"set it above {window_days + 1:g}, or process.window_days below {days - 1:g}"
         )
-    if Retention(archive.retention) is not Retention.EPHEMERAL and archive.retention_days <= days:
+    locks = Retention(archive.retention) is not Retention.EPHEMERAL
+    if locks and archive.retention_days <= days + SHOWN_DAYS:
         why = f"the archive locks for {archive.retention_days:g} days only (archive.retention_days)"
         raise Misconfigured(setting, why, f"set archive.retention_days well above {days:g}")
+    # A tag that became critical needs no such check: of its days as standard, the forgetter leaves what may expire.
+    if setting == STANDARD_SETTING and 0 < archive.standard_days <= days + SHOWN_DAYS:
+        why = f"the archive keeps what is not critical for {archive.standard_days:g} days only (archive.standard_days)"
+        raise Misconfigured(setting, why, f"set archive.standard_days well above {days:g}")
 
 
 async def _open(settings: Settings) -> Archive:

@@ -63,13 +63,15 @@ class ReadingsAnswer(msgspec.Struct):
     """One page of readings; `next` is the cursor of the next page, null at the end.
 
     `archived_before` is told of a range that begins before it: earlier readings of the tag may have left the database;
-    all of them are in the archive, which is at `archived_in`.
+    they are in the archive, which is at `archived_in`, but for those before `expired_before`, which may be nowhere any
+    more.
     """
 
     items: list[ReadingAnswer]
     next: str | None = None
     archived_before: str | None = None
     archived_in: str | None = None
+    expired_before: str | None = None
 
 
 class BinAnswer(msgspec.Struct):
@@ -108,8 +110,9 @@ class SeriesPoint(msgspec.Struct):
 class SeriesAnswer(msgspec.Struct):
     """A tag's course, light enough for a chart. `bin_s` 0: every reading.
 
-    `archived_before`: single readings of before may be in the archive alone; rollups are all here. `minutes_before`:
-    what is of before is by the hour, since rollups by the minute have left.
+    `archived_before`: single readings of before may be in the archive alone; rollups are all here. `expired_before`:
+    those of before may be nowhere any more. `minutes_before`: what is of before is by the hour, since rollups by the
+    minute have left.
     """
 
     tag: str
@@ -117,6 +120,7 @@ class SeriesAnswer(msgspec.Struct):
     bin_s: float
     items: list[SeriesPoint]
     archived_before: str | None = None
+    expired_before: str | None = None
     minutes_before: str | None = None
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from penstock.errors import Unavailable, Unknown
 from penstock.serve.answers import FateAnswer
-from penstock.serve.fates import archived_day, fate_of, in_flight, stored
+from penstock.serve.fates import archived_at, fate_of, in_flight, stored
 from penstock.serve.tallies import ShardTally, Traced
 from penstock.store.accounts import Accounts, ShardBooks
 from penstock.store.forget_books import ForgetBooks
@@ -127,7 +127,7 @@ class CountedTallies:
         if entry is not None:
             floors = await self._forgotten.floors(entry.batch.paths)
             return [
-                by_index.get(number) or stored(number, path, flush, archived_day(floors, path, ts_us))
+                by_index.get(number) or stored(number, path, flush, archived_at(floors, path, ts_us))
                 for number, path, ts_us in _items(entry)
             ], True
         if index is not None and index not in by_index:

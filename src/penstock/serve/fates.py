@@ -1,12 +1,12 @@
 """Fates of single readings, as answers tell them."""
 
 from collections.abc import Mapping
-from datetime import date, datetime
 from typing import Final
 
 from penstock.serve.answers import FateAnswer
 from penstock.serve.words import rfc3339, told
 from penstock.store.accounts import CommittedIn, Exceptional
+from penstock.store.forget_books import Floor
 from penstock.store.read import at
 from penstock.stream.port import Entry
 
@@ -22,15 +22,19 @@ def in_flight(entry: Entry) -> list[FateAnswer]:
     ]
 
 
-def stored(index: int, path: str | None, flush: CommittedIn, archived: date | None = None) -> FateAnswer:
-    """*archived*: the day under which the archive has it, of a reading that may be there alone."""
-    where = f"flush {flush.flush_id}" if archived is None else f"archive day={archived}, flush {flush.flush_id}"
+def stored(index: int, path: str | None, flush: CommittedIn, archived: str | None = None) -> FateAnswer:
+    """*archived*: where the archive has it, of a reading that may be there alone."""
+    where = f"flush {flush.flush_id}" if archived is None else f"{archived}, flush {flush.flush_id}"
     return FateAnswer(index, path, "stored", told(flush.at), where)
 
 
-def archived_day(floors: Mapping[str, datetime], path: str, ts_us: int) -> date | None:
-    """The day of a reading that may have left the database; None of one that is in it."""
-    return at(ts_us).date() if path in floors and at(ts_us) < floors[path] else None
+def archived_at(floors: Mapping[str, Floor], path: str, ts_us: int) -> str | None:
+    """Where in the archive a reading is that may have left the database; None of one that is in it."""
+    floor, ts = floors.get(path), at(ts_us)
+    if floor is None or ts >= floor.before:
+        return None
+    expired = floor.expired_before is not None and ts < floor.expired_before
+    return f"archive day={ts.date()}" + (" (expired)" if expired else "")
 
 
 def fate_of(each: Exceptional, index: int, flush: CommittedIn, paths: Mapping[int, str]) -> FateAnswer:

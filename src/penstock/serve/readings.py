@@ -8,7 +8,7 @@ from litestar.response import Response
 
 from penstock.errors import Undecodable
 from penstock.serve.answers import BinsAnswer, Listing, ReadingAnswer, ReadingsAnswer, SeriesAnswer, WindowAnswer
-from penstock.serve.archived import floor_above, headers_of, whole
+from penstock.serve.archived import expired_before, floor_above, headers_of, whole
 from penstock.serve.desk import prefixes_of, seen_paths
 from penstock.serve.given import (
     Cursor,
@@ -57,7 +57,7 @@ async def list_readings(  # noqa: PLR0913, PLR0917  # each is a word of the quer
     """A tag's readings, sorted by (ts, seq), start inclusive, end exclusive. As CSV or Parquet: all of the range.
 
     Where the range begins before what the database holds of the tag, `archived_before` says so, and of files the header
-    `Penstock-Archived-Before`.
+    `Penstock-Archived-Before`; `expired_before`, `Penstock-Expired-Before`: of before then it may be nowhere any more.
     """
     found = await desk.tag(caller, tag)
     start_us, end_us = span(start, end)
@@ -82,6 +82,7 @@ async def list_readings(  # noqa: PLR0913, PLR0917  # each is a word of the quer
         next=page.next and cursor_of(*page.next),
         archived_before=floor and moment(floor.before),
         archived_in=floor and floor.url,
+        expired_before=expired_before(floor),
     )
     return Response(as_json(listing), media_type="application/json")  # type: ignore[arg-type]  # encoded already
 
@@ -154,7 +155,7 @@ async def chart(  # noqa: PLR0913, PLR0917  # each is a word of the query
     span_us = start_us, end_us
     answer = await series(desk.reader, desk.rollups, found.tag_id, found.path, span_us, points, coarse=left)
     floor = await floor_above(desk.forgotten, found.tag_id, start_us)
-    answer.archived_before = floor and moment(floor.before)
+    answer.archived_before, answer.expired_before = floor and moment(floor.before), expired_before(floor)
     return answer
 
 

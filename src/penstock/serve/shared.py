@@ -8,7 +8,7 @@ import numpy as np
 from penstock.model.batch import Lane
 from penstock.model.shard import Shard, Unit
 from penstock.serve.answers import FateAnswer
-from penstock.serve.fates import archived_day, fate_of, stored
+from penstock.serve.fates import archived_at, fate_of, stored
 from penstock.serve.tallies import ShardTally, Traced
 from penstock.store.accounts import Accounts, Exceptional, FlushOf, ShardBooks
 from penstock.store.forget_books import ForgetBooks
@@ -82,7 +82,7 @@ class SharedTallies:
         floors = await self._forgotten.floors([path for entry in ours for path in entry.batch.paths]) if ours else {}
         return {
             item: _fate(by_place.get((entry.position, index)), item, flush, paths)
-            or stored(item, path, flush.committed, archived_day(floors, path, ts_us))
+            or stored(item, path, flush.committed, archived_at(floors, path, ts_us))
             for entry in ours
             for index, item, path, ts_us in _readings_of(entry, batch.request)
         }

@@ -27,6 +27,14 @@ class Retention(StrEnum):
     """Locked; nobody can lift it, neither we nor Amazon."""
 
 
+class ArchiveClass(StrEnum):
+    """What a file's tags were when its day was begun; each class is kept for a time of its own."""
+
+    CRITICAL = "critical"
+    STANDARD = "standard"
+    """Whatever is not critical."""
+
+
 class Kept(NamedTuple):
     """What the archive says of an object that it holds, checksum and lock checked."""
 
@@ -68,18 +76,25 @@ class Archive(Protocol):
 
 
 class FlushSpan(NamedTuple):
-    """A day's readings that came by flushes with lo < flush_id <= hi; they are the same for ever."""
+    """A day's readings that came by flushes with lo < flush_id <= hi; they are the same for ever.
+
+    *critical*: the tags that were critical then; None where classes are not told apart.
+    """
 
     day: date
     lo: int
     hi: int
     begun_at: datetime
+    critical: Sequence[int] | None = None
 
 
-class ArchivedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A Parquet file of a segment."""
+class ArchivedFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A Parquet file of a segment. Without *class_* and *kept_until* it is kept for as long as its manifest."""
 
     key: str
+    class_: ArchiveClass | None = msgspec.field(default=None, name="class")
+    kept_until: datetime | None = None
+    """Until then it is there; afterwards it may have expired, and the manifest tells what it held."""
     sha256: str
     size_bytes: int
     readings: int
@@ -122,9 +137,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
 
 
-def object_key(day: date, number: int, part: int, sha256: bytes) -> str:
-    """A file's place: the same content has the same key, other content another."""
-    return f"{_folder(day)}/{number:04}-{part:04}-{_told(sha256)}.parquet"
+def object_key(day: date, number: int, part: int, sha256: bytes, class_: ArchiveClass | None = None) -> str:
+    """A file's place: the same content has the same key, other content another. What expires sooner lies apart."""
+    apart = f"{class_}/" if class_ is ArchiveClass.STANDARD else ""
+    return f"{apart}{_folder(day)}/{number:04}-{part:04}-{_told(sha256)}.parquet"
 
 
 def manifest_key(day: date, number: int, sha256: bytes) -> str:

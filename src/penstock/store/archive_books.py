@@ -28,12 +28,16 @@ BATCH_READINGS: Final = 200_000
 
 
 class Due(NamedTuple):
-    """A closed day that was added to, and up to which flush it is archived; *begun*: up to where it is begun."""
+    """A closed day that was added to, and up to which flush it is archived; *begun*: up to where it is begun.
+
+    *critical*: the tags that were critical then, if classes were told apart.
+    """
 
     day: date
     archived: int
     begun: int | None
     begun_at: datetime | None
+    critical: list[int] | None
 
 
 class TagOfDay(NamedTuple):
@@ -82,12 +86,15 @@ class ArchiveBooks:
             cursor = await connection.execute(SQL["due"], {"after": after, "late": late})
             return [Due(*row) for row in await cursor.fetchall()]
 
-    async def begin(self, due: Due, horizon: int) -> FlushSpan | None:
-        """What of the day to archive now: what was begun before, else all through *horizon*; None if nothing."""
+    async def begin(self, due: Due, horizon: int, *, split: bool = False) -> FlushSpan | None:
+        """What of the day to archive now: what was begun before, else all through *horizon*; None if nothing.
+
+        *split*: which tags are critical is written down with it.
+        """
         if due.begun is not None and due.begun_at is not None:
-            return FlushSpan(due.day, due.archived, due.begun, due.begun_at)
+            return FlushSpan(due.day, due.archived, due.begun, due.begun_at, due.critical)
         async with self._database.connection() as connection:
-            cursor = await connection.execute(SQL["begin"], {"day": due.day, "horizon": horizon})
+            cursor = await connection.execute(SQL["begin"], {"day": due.day, "horizon": horizon, "split": split})
             row = await cursor.fetchone()
         return None if row is None else FlushSpan(due.day, *row)
 
@@ -98,9 +105,16 @@ class ArchiveBooks:
         return (0, None) if row is None else (row[0], ManifestOf(row[1], row[2].hex()))
 
     async def finish(
-        self, span: FlushSpan, segment: dict[str, Any] | None = None, objects: Sequence[dict[str, Any]] = ()
+        self,
+        span: FlushSpan,
+        segment: dict[str, Any] | None = None,
+        objects: Sequence[dict[str, Any]] = (),
+        standard: Sequence[str] = (),
     ) -> bool:
-        """Write down that the span is archived, as *segment* (none: it had no readings). False if another did."""
+        """Write down that the span is archived, as *segment* (none: it had no readings). False if another did.
+
+        *standard*: paths of the tags that are in files of that class.
+        """
         async with self._database.transaction() as connection:
             given = {"day": span.day, "flush_lo": span.lo, "flush_hi": span.hi, "made": segment is not None}
             if not (await connection.execute(SQL["close"], given)).rowcount:
@@ -109,6 +123,7 @@ class ArchiveBooks:
                 await connection.execute(SQL["add_segment"], segment)
                 for each in objects:
                     await connection.execute(SQL["add_object"], each)
+                await connection.execute(SQL["add_standard"], {"day": span.day, "paths": [*standard]})
         return True
 
     async def tags(self, span: FlushSpan) -> list[TagOfDay]:

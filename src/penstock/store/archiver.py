@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 from penstock.errors import Tampered, Unavailable
 from penstock.store.archive import (
     Archive,
+    ArchiveClass,
     ArchivedFile,
     FlushSpan,
     Kept,
@@ -26,6 +28,7 @@ from penstock.store.archive import (
     sha256_of,
 )
 from penstock.store.archive_books import SQL, ArchiveBooks, DayReadings, Due
+from penstock.store.archive_classes import Share, kept_for, shares_of
 from penstock.store.encode import starts_of
 from penstock.store.parquet import ParquetFile, Stretch
 from penstock.store.postgres import Database, translated
@@ -48,6 +51,8 @@ class ArchiveLimits:
     late: timedelta = timedelta(days=1)
     """What comes late to an archived day gathers for so long."""
     keep: timedelta = timedelta(days=2_557)
+    keep_standard: timedelta | None = None
+    """Of tags that are not critical, which then have files of their own; None: they share them, and are kept alike."""
     part_readings: int = PART_READINGS
 
 
@@ -130,7 +135,7 @@ class Archiver:
         ARCHIVE_WAITING.set((await self._books.waiting(self._limits.after)).days)
 
     async def _archive_day(self, due: Due, horizon: int) -> Archived:
-        span = await self._books.begin(due, horizon)
+        span = await self._books.begin(due, horizon, split=self._limits.keep_standard is not None)
         if span is None:
             return Archived()
         number, previous = await self._books.previous(span.day)
@@ -140,8 +145,9 @@ class Archiver:
                 await self._books.finish(span)
                 return Archived()
             manifest = _manifest(span, number + 1, previous, files)
-            segment = await self._keep_manifest(manifest, span, folder)
-        if not await self._books.finish(span, segment, [_object_row(manifest, *it) for it in enumerate(files, 1)]):
+            segment = await self._keep_manifest(manifest, span, folder) | {"standard_until": _standard_until(files)}
+        rows = [_object_row(manifest, *it) for it in enumerate(files, 1)]
+        if not await self._books.finish(span, segment, rows, _standard_paths(manifest)):
             return Archived()
         ARCHIVED_READINGS.inc(manifest.readings)
         ARCHIVED_BYTES.inc(manifest.size_bytes)
@@ -149,35 +155,36 @@ class Archiver:
         return Archived(1, len(files), manifest.readings, manifest.size_bytes)
 
     async def _files(self, span: FlushSpan, number: int, folder: Path) -> AsyncIterator[_File]:
-        """The span's readings as Parquet files, each kept by the archive."""
+        """The span's readings as Parquet files, each kept by the archive; classes do not share one."""
         readings = DayReadings(self._database, span)
         tags = await self._books.tags(span)
         writing = _Writing(folder, self._limits.part_readings)
         done, most = 0, sum(tag.readings for tag in tags)
-        part = 0
+        parts = count(1)
         with closing(writing):
-            async for stretch in readings.stretches(tags):
-                for piece in writing.pieces(stretch):
-                    if piece is None:
-                        part += 1
-                        yield await self._keep(writing, span, number, part)
-                    else:
-                        await writing.add(piece)
-                done += len(stretch)
-                self._told(span.day, done, most)
-            if writing.part.readings:
-                yield await self._keep(writing, span, number, part + 1)
+            for share in shares_of(span, tags, self._limits.keep, self._limits.keep_standard):
+                async for stretch in readings.stretches(share.tags):
+                    for piece in writing.pieces(stretch):
+                        if piece is None:
+                            yield await self._keep(writing, span, share, number, next(parts))
+                        else:
+                            await writing.add(piece)
+                    done += len(stretch)
+                    self._told(span.day, done, most)
+                if writing.part.readings:
+                    yield await self._keep(writing, span, share, number, next(parts))
 
-    async def _keep(self, writing: "_Writing", span: FlushSpan, number: int, part: int) -> _File:
+    async def _keep(self, writing: "_Writing", span: FlushSpan, share: Share, number: int, part: int) -> _File:
         told = writing.part
         file = await writing.finish()
         sha256 = await asyncio.to_thread(sha256_of, file)
-        key = object_key(span.day, number, part, sha256)
-        kept = await self._archive.put(key, file, sha256, self._until(span))
+        key = object_key(span.day, number, part, sha256, share.class_)
+        kept = await self._archive.put(key, file, sha256, self._lock(share.kept_until))
         size = file.stat().st_size
         file.unlink()
         described = ArchivedFile(
-            key=key, sha256=sha256.hex(), size_bytes=size, readings=told.readings,
+            key=key, class_=share.class_, kept_until=share.kept_until if share.class_ else None,
+            sha256=sha256.hex(), size_bytes=size, readings=told.readings,
             ts_lo=at(told.ts_lo), ts_hi=at(told.ts_hi), tags=told.tags,
         )  # fmt: skip
         return _File(described, kept)
@@ -189,7 +196,7 @@ class Archiver:
         file.write_bytes(content)
         sha256 = hashlib.sha256(content).digest()
         key = manifest_key(span.day, manifest.number, sha256)
-        kept = await self._archive.put(key, file, sha256, self._until(span))
+        kept = await self._archive.put(key, file, sha256, self._lock(kept_for(span, self._limits.keep)))
         return {
             "day": span.day,
             "number": manifest.number,
@@ -205,11 +212,8 @@ class Archiver:
             "made_at": manifest.made_at,
         }
 
-    def _until(self, span: FlushSpan) -> datetime | None:
-        """Counted from when the day was begun, so that whoever repeats it asks for the same."""
-        if self._archive.retention is Retention.EPHEMERAL:
-            return None
-        return (span.begun_at + self._limits.keep).replace(microsecond=0)
+    def _lock(self, until: datetime) -> datetime | None:
+        return None if self._archive.retention is Retention.EPHEMERAL else until
 
 
 class _Writing:
@@ -295,6 +299,16 @@ def _manifest(span: FlushSpan, number: int, previous: ManifestOf | None, files: 
     )
 
 
+def _standard_until(files: list[_File]) -> datetime | None:
+    """From when on files of class standard may be gone: as the archive says, else as they were meant."""
+    lasting = [kept.locked_until or told.kept_until for told, kept in files if told.class_ is ArchiveClass.STANDARD]
+    return min((it for it in lasting if it is not None), default=None)
+
+
+def _standard_paths(manifest: Manifest) -> list[str]:
+    return [path for file in manifest.objects if file.class_ is ArchiveClass.STANDARD for path in file.tags]
+
+
 def _object_row(manifest: Manifest, part: int, file: _File) -> dict[str, Any]:
     told, kept = file
     return {
@@ -310,4 +324,5 @@ def _object_row(manifest: Manifest, part: int, file: _File) -> dict[str, Any]:
         "etag": kept.etag,
         "version": kept.version,
         "locked_until": kept.locked_until,
+        "class": told.class_,
     }

@@ -47,6 +47,7 @@ class ObjectRow(NamedTuple):
     bytes: int
     readings: int
     locked_until: datetime | None
+    class_: str | None
 
 
 class HeldTag(NamedTuple):
@@ -58,11 +59,19 @@ class HeldTag(NamedTuple):
     begun: bool
 
 
+class DueTag(NamedTuple):
+    """A tag whose readings of a day are old enough to leave."""
+
+    tag_id: int
+    path: str
+
+
 class Floor(NamedTuple):
-    """Before when readings may be in the archive alone, and where that is."""
+    """Before when readings may be in the archive alone, where that is, and before when they may be in nothing."""
 
     before: datetime
     url: str | None
+    expired_before: datetime | None = None
 
 
 class ForgetStatus(NamedTuple):
@@ -82,9 +91,12 @@ class ForgetBooks:
         self._database = database
         self._packs_max = packs_max
 
-    async def first_due(self, keeping: Keeping) -> date | None:
-        """The first day that has packs which may go, as far as age and the archive's books tell."""
-        ((day,),) = await self._rows("first_due", **keeping._asdict())
+    async def first_due(self, keeping: Keeping, shown: timedelta) -> date | None:
+        """The first day that has packs which may go, as far as age and the archive's books tell.
+
+        Files that need not be kept for longer than *shown* do not count: what they hold stays, and is no day's delay.
+        """
+        ((day,),) = await self._rows("first_due", **keeping._asdict(), shown=shown)
         return None if day is None else date.fromisoformat(str(day))
 
     async def archived(self, day: date) -> int | None:
@@ -101,9 +113,10 @@ class ForgetBooks:
     async def held(self, day: date) -> Sequence[HeldTag]:
         return [HeldTag(*row) for row in await self._rows("held", **_bounds(day))]
 
-    async def tags_due(self, day: date, keeping: Keeping) -> Sequence[int]:
-        """Tags whose readings of the day are old enough, in order."""
-        return [tag for (tag,) in await self._rows("tags_due", **_bounds(day), **keeping._asdict())]
+    async def tags_due(self, day: date, keeping: Keeping, shown: timedelta) -> Sequence[DueTag]:
+        """Tags whose readings of the day are old enough, in order; *shown* as of `first_due`."""
+        rows = await self._rows("tags_due", day=day, shown=shown, **_bounds(day), **keeping._asdict())
+        return [DueTag(*row) for row in rows]
 
     async def tell(self, day: date, tag_ids: Sequence[int]) -> None:
         """Write down that these tags' readings may be gone up to the end of *day*."""
@@ -127,9 +140,15 @@ class ForgetBooks:
         rows = await self._rows("before", tag_id=tag_id)
         return Floor(*rows[0]) if rows else None
 
-    async def floors(self, paths: Sequence[str]) -> Mapping[str, datetime]:
-        """By path; tags that have all their readings here are left out."""
-        return dict(await self._rows("before_of", paths=[*paths]))
+    async def floors(self, paths: Sequence[str]) -> Mapping[str, Floor]:
+        """By path; tags that have all their readings here are left out. Where the others are is not told."""
+        rows = await self._rows("before_of", paths=[*paths])
+        return {path: Floor(before, None, expired_before) for path, before, expired_before in rows}
+
+    async def expired(self) -> datetime | None:
+        """Before then readings of some tag may be in nothing any more."""
+        moment: datetime | None = (await self._rows("expired"))[0][0]
+        return moment
 
     async def _rows(self, statement: str, **given: Any) -> list[tuple[Any, ...]]:
         async with self._database.connection() as connection:

@@ -32,16 +32,18 @@ update archive_mark set flush = %(horizon)s where flush < %(horizon)s;
 
 -- name: due
 -- Closed days that were added to. What comes late to an archived day gathers for a while.
-select day, archived, begun, begun_at
+select day, archived, begun, begun_at, critical
 from archive_day
 where known > archived and ((day + 1)::timestamp at time zone 'UTC') + %(after)s::interval <= now()
   and (begun is not null or archived_at is null or archived_at + %(late)s::interval <= now())
 order by day;
 
 -- name: begin
-update archive_day set begun = %(horizon)s, begun_at = clock_timestamp()
+update archive_day
+set begun = %(horizon)s, begun_at = clock_timestamp(),
+    critical = case when %(split)s then array(select tag_id from tag where config->>'criticality' = 'critical') end
 where day = %(day)s and begun is null and archived < %(horizon)s
-returning archived, begun, begun_at;
+returning archived, begun, begun_at, critical;
 
 -- name: previous
 select number, manifest, manifest_sha256 from archive_segment where day = %(day)s order by number desc limit 1;
@@ -78,25 +80,37 @@ order by tag_id, t0, segment_id;
 
 -- name: close
 update archive_day
-set archived = begun, begun = null, begun_at = null,
+set archived = begun, begun = null, begun_at = null, critical = null,
     archived_at = case when %(made)s then clock_timestamp() else archived_at end
 where day = %(day)s and archived = %(flush_lo)s and begun = %(flush_hi)s;
 
 -- name: add_segment
 insert into archive_segment
-    (day, number, url, flush_lo, flush_hi, readings, bytes, manifest, manifest_sha256, version, locked_until, made_at)
+    (day, number, url, flush_lo, flush_hi, readings, bytes, manifest, manifest_sha256, version, locked_until, made_at,
+     standard_until)
 values (%(day)s, %(number)s, %(url)s, %(flush_lo)s, %(flush_hi)s, %(readings)s, %(bytes)s, %(manifest)s,
-        %(manifest_sha256)s, %(version)s, %(locked_until)s, %(made_at)s);
+        %(manifest_sha256)s, %(version)s, %(locked_until)s, %(made_at)s, %(standard_until)s);
 
 -- name: add_object
 insert into archive_object
-    (day, number, part, key, sha256, readings, bytes, ts_lo, ts_hi, etag, version, locked_until)
+    (day, number, part, key, sha256, readings, bytes, ts_lo, ts_hi, etag, version, locked_until, class)
 values (%(day)s, %(number)s, %(part)s, %(key)s, %(sha256)s, %(readings)s, %(bytes)s, %(ts_lo)s, %(ts_hi)s, %(etag)s,
-        %(version)s, %(locked_until)s);
+        %(version)s, %(locked_until)s, %(class)s);
+
+-- name: add_standard
+-- By tag it stays known also when the files have expired.
+insert into archive_standard as a (tag_id, first_day, last_day)
+select tag_id, %(day)s, %(day)s from tag where path = any(%(paths)s::text[]) order by tag_id
+on conflict (tag_id) do update
+set first_day = least(a.first_day, excluded.first_day), last_day = greatest(a.last_day, excluded.last_day)
+where excluded.first_day < a.first_day or excluded.last_day > a.last_day;
 
 -- name: status
 select count(distinct s.day) as days, count(distinct (s.day, s.number)) as segments, count(o.key) as objects,
        coalesce(sum(o.readings), 0)::bigint as readings, coalesce(sum(o.bytes), 0)::bigint as bytes,
+       coalesce(sum(o.readings) filter (where o.class = 'standard'), 0)::bigint as standard_readings,
+       coalesce(sum(o.readings) filter (where o.class = 'standard' and s.standard_until <= now()), 0)::bigint
+           as expired_readings,
        min(s.day) as first_day, max(s.day) as last_day, max(s.locked_until) as locked_until,
        max(s.archived_at) as archived_at
 from archive_segment s join archive_object o using (day, number);

@@ -1,26 +1,19 @@
 -- What may leave the database because the archive holds it, and the leaving.
 
 -- name: first_due
--- The first day with packs that may go. A tag is kept for as long as its class is, and beyond what may still come late
--- to it; the pack with a tag's newest reading stays, for that is where the latest value is found.
-with wanted as (
-    select tag_id, date_trunc('day', now() - greatest(
-               case when config->>'criticality' = 'critical' then %(critical)s::interval else %(standard)s::interval end,
-               coalesce((config->>'window_days')::float8, 0) * interval '1 day' + interval '2 days'
-           ), 'UTC') as until
-    from tag
-    where case when config->>'criticality' = 'critical' then %(critical)s::interval else %(standard)s::interval end
-          is not null
-), newest as (
-    select u.tag_id, u.ts from mark m cross join lateral unnest(m.tag, m.ts) u(tag_id, ts)
-), first as (
+-- The first day with packs that may go. What the archive need not hold much longer is skipped, else it would hold up the
+-- days after it for ever.
+with first as (
     select (p.t0 at time zone 'UTC')::date as day
-    from wanted w join newest using (tag_id)
+    from tags_leaving(%(standard)s::interval, %(critical)s::interval) w
     cross join lateral (
         select s.t0
         from segment s join archive_day d on d.day = (s.t0 at time zone 'UTC')::date
-        where s.tag_id = w.tag_id and s.t0 < w.until and s.t1 < w.until and s.t1 < newest.ts
+        where s.tag_id = w.tag_id and s.t0 < w.until and s.t1 < w.until and s.t1 < w.newest
           and s.flush_hi <= d.archived
+          and not (d.day between w.standard_from and w.standard_to and exists (
+              select from archive_segment a where a.day = d.day and a.standard_until <= now() + %(shown)s::interval
+          ))
         order by s.t0
         limit 1
     ) p
@@ -29,22 +22,15 @@ select min(day) from first;
 
 -- name: tags_due
 -- Tags with packs of the day that may go.
-with wanted as (
-    select tag_id, date_trunc('day', now() - greatest(
-               case when config->>'criticality' = 'critical' then %(critical)s::interval else %(standard)s::interval end,
-               coalesce((config->>'window_days')::float8, 0) * interval '1 day' + interval '2 days'
-           ), 'UTC') as until
-    from tag
-    where case when config->>'criticality' = 'critical' then %(critical)s::interval else %(standard)s::interval end
-          is not null
-)
-select w.tag_id
-from wanted w
-join (select u.tag_id, u.ts from mark m cross join lateral unnest(m.tag, m.ts) u(tag_id, ts)) newest using (tag_id)
+select w.tag_id, t.path
+from tags_leaving(%(standard)s::interval, %(critical)s::interval) w join tag t using (tag_id)
 where w.until >= %(end)s
   and exists (
-    select from segment s where s.tag_id = w.tag_id and s.t0 >= %(start)s and s.t0 < %(end)s and s.t1 < newest.ts
+    select from segment s where s.tag_id = w.tag_id and s.t0 >= %(start)s and s.t0 < %(end)s and s.t1 < w.newest
   )
+  and not (%(day)s between w.standard_from and w.standard_to and exists (
+    select from archive_segment a where a.day = %(day)s and a.standard_until <= now() + %(shown)s::interval
+  ))
 order by 1;
 
 -- name: day
@@ -56,8 +42,8 @@ select number, url, flush_lo, flush_hi, readings, manifest, manifest_sha256, loc
 from archive_segment where day = %(day)s order by number;
 
 -- name: objects
-select key, sha256, bytes, readings, locked_until from archive_object where day = %(day)s and number = %(number)s
-order by part;
+select key, sha256, bytes, readings, locked_until, class from archive_object
+where day = %(day)s and number = %(number)s order by part;
 
 -- name: held
 -- By tag, what the database has of the day, and whether some of it may have gone already.
@@ -110,10 +96,14 @@ select max(f.before), min(f.before), coalesce(sum(f.readings), 0)::bigint, count
        (select url from archive_segment order by archived_at desc limit 1)
 from forgotten f;
 
+-- name: expired
+-- Likewise in nothing any more, of any tag.
+select max(expired_before) from history_floor;
+
 -- name: before
--- Of one tag; and where its readings are.
-select before, (select url from archive_segment order by archived_at desc limit 1)
-from forgotten where tag_id = %(tag_id)s;
+-- Of one tag, also before when its readings may be in nothing any more; and where the others are.
+select before, (select url from archive_segment order by archived_at desc limit 1), expired_before
+from history_floor where tag_id = %(tag_id)s;
 
 -- name: before_of
-select path, before from forgotten join tag using (tag_id) where path = any(%(paths)s::text[]);
+select path, before, expired_before from history_floor join tag using (tag_id) where path = any(%(paths)s::text[]);
