@@ -216,9 +216,11 @@ async def test_what_is_wrong_with_the_secret_of_redis_is_named(
     manager.put(f"{name}-odd", {"user": "ada"})
     for secret, why in ((name, "Redis refuses"), (f"{name}-odd", "'password'"), (f"{name}-absent", "no such secret")):
         for part in (RedisLatest(redis_url(redis, secret)), RedisLine(redis_url(redis, secret))):
-            with pytest.raises(Misconfigured) as refused:
-                await part.check()
-            await part.close()
+            try:
+                with pytest.raises(Misconfigured) as refused:
+                    await part.check()
+            finally:
+                await part.close()
             assert refused.value.setting == "cache.url"
             assert why in str(refused.value)
             assert f"secret://{secret}" in str(refused.value)

@@ -32,6 +32,8 @@ PATHS: Final = "{penstock}:latest:paths"
 KEYS: Final = (READINGS, PATHS)
 TIMEOUT_S: Final = 1.0
 """For each thing asked, the way there included."""
+CHECK_S: Final = 5.0
+"""For the first thing asked: a login's secret may have to be fetched before, and nobody waits but the start."""
 REST_S: Final = 1.0
 CHUNK: Final = 500
 """Readings in one script call: Redis serves nobody else meanwhile (about 1 ms)."""
@@ -77,7 +79,7 @@ class Link:
     async def check(self) -> None:
         """Ask once, at start. Raises Misconfigured for what waiting cannot mend, Unavailable for what it may."""
         try:
-            async with self.translated():
+            async with self.translated(CHECK_S):
                 await self.redis.hlen(READINGS)
         except Unavailable as error:
             raise _mended(error) from error
@@ -94,12 +96,12 @@ class Link:
         await self.redis.aclose()
 
     @asynccontextmanager
-    async def translated(self) -> AsyncIterator[None]:
+    async def translated(self, limit_s: float = TIMEOUT_S) -> AsyncIterator[None]:
         """Who does not answer in time is left alone for a second: nobody else waits for it meanwhile."""
         if time.monotonic() < self._rests_until_s:
             raise Unavailable("redis did not answer a moment ago")
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(limit_s):
                 yield
         except ReadOnlyError as error:
             await self.redis.connection_pool.disconnect()  # the primary is another host now: ask for its name anew
