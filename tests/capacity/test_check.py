@@ -99,9 +99,11 @@ def test_the_command_prints_every_part_and_warns_of_unverified_prices() -> None:
     for part in (
         "5 shards",
         "2 ACUs x 2",
-        "2,311.31",
-        "4.33",
-        "grows by 44.1 GB a day on average, and the archive to 79.53 TB",
+        "2,339.35",
+        "5.38 TB",
+        "readings 382 (7 days, critical 90 days); rollups 215 (by the minute 30 days)",
+        "critical 2,557 days, others 92 days, and until removed",
+        "3.81 in Standard; 0.17 in Standard-IA; 1.40 in Glacier Instant Retrieval",
         "sum, of 500 allowed",
         "naive",
         "one API Gateway request",
@@ -116,10 +118,32 @@ def test_the_command_speaks_json() -> None:
     result = plan("--peak", "100000", "--profile", "virginia", "--json")
     found = json.loads(result.output)
     assert found["shards"] == {"main": 5, "critical": 3}
-    assert found["archive_tb"]["7"] == pytest.approx(4.334, abs=0.001)
+    assert found["archive_tb"]["7"] == pytest.approx(5.377, abs=0.001)
+    assert found["kept_days"] == {
+        "readings": 7, "critical_readings": 90, "minutes": 30, "archive_critical": 2_556.75, "archive_others": 92,
+    }  # fmt: skip
     assert found["bill"]["usd"] == pytest.approx(sum(line["usd"] for line in found["bill"]["lines"]))
     assert {price["key"] for price in found["unverified"]} >= {"backup_aurora_gb"}
     assert len(found["movers"]) == 3
+
+
+@pytest.mark.parametrize(("profile", "years"), [("tokyo", 1), ("montreal", 1), ("london", 7), ("virginia", 7)])
+def test_the_retention_is_the_profiles_own_unless_another_is_asked_for(profile: str, years: int) -> None:
+    found = json.loads(plan("--peak", "1000", "--profile", profile, "--json").output)
+    assert found["demand"]["retention_years"] == years
+    assert len(found["archive_tb"]) == years
+    other = json.loads(plan("--peak", "1000", "--profile", profile, "--retention-years", "3", "--json").output)
+    assert other["demand"]["retention_years"] == 3
+
+
+def test_a_retention_of_nothing_is_refused() -> None:
+    assert "demand.retention_years" in str(plan("--peak", "1000", "--retention-years", "0").exception)
+
+
+def test_what_stays_for_ever_is_said_so() -> None:
+    found = json.loads(plan("--peak", "10000", "--profile", "london", "--json").output)
+    assert found["kept_days"]["archive_others"] is None
+    assert "all 2,557 days" in plan("--peak", "10000", "--profile", "london").output
 
 
 def test_the_command_exits_1_where_what_is_given_does_not_hold() -> None:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.capacity.archive import archive_for
+from penstock.capacity.archive import INFREQUENT, INSTANT, STANDARD, archive_for, moved_a_month, moves
 from penstock.capacity.bill import Bill
+from penstock.capacity.database import hot_gb, rollup_gb
 from penstock.capacity.demand import Demand
-from penstock.capacity.design import CHOICES, PROFILES, naive
+from penstock.capacity.design import CHOICES, NEVER, PROFILES, kept_as_in, naive
 from penstock.capacity.plan import costed, fast_enough, movers_of, plan_for
 from penstock.capacity.prices import read_prices
 from penstock.capacity.streams import bytes_a_reading, streams_for
@@ -37,7 +38,8 @@ def by_key(bill: Bill) -> dict[str, tuple[float, float]]:
 @pytest.mark.parametrize("profile", BY_HAND)
 def test_every_line_of_the_bill_is_as_worked_out_by_hand(profile: str) -> None:
     wanted: dict[str, Any] = BY_HAND[profile]
-    ours = plan_for(Demand(peak=wanted["peak"], tags=wanted["tags"]), PRICES, profile).ours
+    demand = kept_as_in(profile, Demand(peak=wanted["peak"], tags=wanted["tags"]))
+    ours = plan_for(demand, PRICES, profile).ours
     found = by_key(ours.bill)
     assert found.keys() == wanted["lines"].keys()
     for key, (quantity, usd) in wanted["lines"].items():
@@ -148,8 +150,47 @@ def test_a_small_plant_is_recommended_a_small_profile() -> None:
 
 def test_what_is_kept_for_years_is_not_all_there_in_the_first() -> None:
     demand = Demand(peak=100_000, critical=0.0)  # 31.104 GB a day
-    years = archive_for(demand, replace(PROFILES["virginia"], bulk_days=1_000.0))
-    assert [one.standard_gb for one in years[:4]] == pytest.approx([11_360.736, 22_721.472, 31_104, 31_104])
+    years = archive_for(demand, replace(PROFILES["virginia"], standard_days=1_000.0, colder_days=NEVER))
+    assert [one.gb[STANDARD] for one in years[:4]] == pytest.approx([11_360.736, 22_721.472, 32_068.224, 32_068.224])
+
+
+@pytest.mark.parametrize(
+    ("colder_days", "locked_days", "where"),
+    [
+        (90, 2_557, [(90, INFREQUENT), (365, INSTANT)]),
+        (90, 455, [(90, INFREQUENT), (365, INSTANT)]),
+        (90, 454, [(90, INFREQUENT)]),
+        (90, 120, [(90, INFREQUENT)]),
+        (90, 119, []),
+        (90, 90, []),
+        (336, 2_557, [(365, INSTANT)]),
+        (400, 2_557, [(400, INSTANT)]),
+        (NEVER, 2_557, []),
+    ],
+)
+def test_files_move_to_where_they_stay_for_what_is_paid_at_least(
+    colder_days: float, locked_days: float, where: list[tuple[float, str]]
+) -> None:
+    assert [tuple(step) for step in moves(colder_days, locked_days)] == where
+
+
+def test_one_class_is_archived_as_a_whole_and_two_are_apart() -> None:
+    demand, virginia = Demand(peak=100_000), PROFILES["virginia"]  # 31.104 GB a day
+    whole = archive_for(demand, replace(virginia, standard_days=NEVER))[-1]
+    assert whole.tb == pytest.approx(31.104 * (2_556.75 + 60) / 1e3)
+    apart = archive_for(demand, virginia)[-1]
+    assert apart.tb == pytest.approx(31.104 * (0.02 * (2_556.75 + 60) + 0.98 * 123) / 1e3)
+    assert INSTANT in moved_a_month(demand, virginia)
+    assert moved_a_month(demand, replace(virginia, standard_days=365.0))[INFREQUENT] > 1_000, "others move, too"
+
+
+def test_what_never_leaves_is_counted_when_the_retention_is_full() -> None:
+    demand, london = Demand(peak=10_000), PROFILES["london"]  # 4.4064 GB a day
+    kept = replace(london, hot_days=NEVER, critical_days=NEVER, minute_days=NEVER)
+    assert hot_gb(demand, kept) == pytest.approx(4.4064 * 2_556.75)
+    assert hot_gb(demand, replace(london, critical_days=NEVER)) == pytest.approx(4.4064 * (0.98 * 30 + 0.02 * 2_556.75))
+    hours_gb = 10_000 * 2_556.75 * 24 * 230 / 1e9
+    assert rollup_gb(demand, kept) - hours_gb == pytest.approx(10_000 * 2_556.75 * 1_440 * 170 / 1e9)
 
 
 def test_advice_is_computed_and_given_only_where_it_saves() -> None:
@@ -160,7 +201,7 @@ def test_advice_is_computed_and_given_only_where_it_saves() -> None:
     assert f"montreal's design in eu-west-2: ${there:,.0f}" in small
     assert plan_for(Demand(peak=100_000), PRICES).advice == ()
     (batch,) = plan_for(Demand(peak=100_000, alone=1.0), PRICES).advice
-    assert batch == "if every sender put 500 readings into a request: $2,311 a month"
+    assert batch == "if every sender put 500 readings into a request: $2,339 a month"
 
 
 def test_a_longer_retention_grows_the_archive_year_by_year() -> None:

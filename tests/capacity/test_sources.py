@@ -13,11 +13,12 @@ from penstock.capacity.bill import GATEWAY_TIERS
 from penstock.capacity.cache import NODES
 from penstock.capacity.database import CLASSES
 from penstock.capacity.demand import Demand
-from penstock.capacity.design import CHOICES, PROFILES, naive
+from penstock.capacity.design import CHOICES, PROFILES, kept_as_in, naive
 from penstock.capacity.plan import costed, plan_for
 from penstock.capacity.prices import SHIPPED, prices_of, read_prices
 from penstock.errors import Misconfigured
 from penstock.settings import ProcessSettings, StoreSettings, StreamSettings
+from penstock.store.archiver import PART_READINGS
 from penstock.stream.kinesis.poll import CALLS_PER_S
 from penstock.stream.kinesis.put import PutLimits
 
@@ -100,6 +101,7 @@ def test_figures_of_other_modules_are_still_theirs() -> None:
     assert measured.POLLS_PER_S == CALLS_PER_S
     assert StoreSettings().connections_max == measured.CONNECTIONS
     assert 1_000 / ProcessSettings().linger_ms == measured.FLUSHES_PER_S
+    assert PART_READINGS == measured.OBJECT_READINGS
 
 
 def test_a_file_of_ones_own_corrects_single_prices(tmp_path: Path) -> None:
@@ -144,16 +146,17 @@ def test_the_shipped_file_is_all_there_is() -> None:
 
 def test_the_page_on_costs_shows_what_the_plan_says() -> None:
     rows = {cells[1].strip(): [cell.strip() for cell in cells[2:5]] for cells in table_of("costs.md")}
-    plans = [
-        plan_for(Demand(peak=500, tags=500), PRICES, "montreal"),
-        plan_for(Demand(peak=10_000), PRICES, "london"),
-        plan_for(Demand(peak=100_000), PRICES, "virginia"),
-    ]
+    demands = {
+        "montreal": Demand(peak=500, tags=500),
+        "london": Demand(peak=10_000),
+        "virginia": Demand(peak=100_000),
+    }
+    plans = [plan_for(kept_as_in(profile, demand), PRICES, profile) for profile, demand in demands.items()]
     doubted = [sum(line.usd for line in plan.ours.bill.unverified()) for plan in plans]
     assert rows["dollars a month"] == [f"{plan.ours.bill.usd:,.0f}" for plan in plans]
     assert rows["of them on unverified prices"] == [f"{usd:,.0f}" for usd in doubted]
     assert rows["naive design, dollars a month"] == [f"{plan.naive.bill.usd:,.0f}" for plan in plans]
-    assert rows["archive in year 7"] == [f"{plan.ours.sizes.archive[-1].tb:.2f} TB" for plan in plans]
+    assert rows["archive when full"] == [f"{plan.ours.sizes.archive[-1].tb:.2f} TB" for plan in plans]
 
 
 def table_of(page: str) -> list[list[str]]:

@@ -1,19 +1,25 @@
 """What may be described, and how a wrong description is refused."""
 
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from penstock.compose.archive import keeping_of, limits_of
+from penstock.compose.minutes import minutes_kept
 from penstock.errors import Misconfigured
 from penstock.infra.checks import shards_needed
 from penstock.infra.description import DatabasePart, Deployment
+from penstock.infra.history import environment as leaving
 from penstock.infra.reading import ENVIRONMENTS, PROFILES, describe, field_names, read_deployment
 from penstock.infra.sizing import connections_of
 from penstock.residency import regions
+from penstock.settings import Settings
 
 
 def refused(profile: str, *settings: str, environment: str = "prod") -> str:
@@ -107,10 +113,124 @@ def test_tasks_that_cannot_carry_the_peak_are_refused() -> None:
     assert "--set ingest.tasks_max=3" in said
 
 
-def test_a_disk_that_cannot_hold_the_retention_is_refused() -> None:
+def test_a_disk_that_cannot_hold_what_is_kept_is_refused() -> None:
     said = refused("london", "database.storage_max_gb=100")
-    assert "database.storage_max_gb = 100: 316 GB or more" in said
-    assert "kept 2,557 days" in said
+    assert "database.storage_max_gb = 100: 624 GB or more" in said
+    assert "with readings 30 days, critical ones 90 days, rollups by the minute 90 days" in said
+    assert "--set database.storage_max_gb=624, or lower history.keep_days" in said
+
+
+def test_a_disk_from_which_nothing_leaves_is_refused_with_what_it_would_take() -> None:
+    """4.4064 GB a day x 10 x (0.98 x 2,557 + 0.02 x 90) days, minutes 220.32 and hours 141.1 GB; a fifth free."""
+    disk = "database.storage_max_gb=2000"
+    peak, works = "stream.peak_readings_per_s=100000", ("ingest.tasks_max=50", "work.tasks_max=9", "serve.tasks_max=9")
+    large = [peak, *works, "stream.shards=6", "stream.critical_shards=3", "database.instance=db.m7g.large", disk]
+    said = refused("london", *large, "history.keep_days=0")
+    assert "138,574 GB or more for 100,000 readings/s" in said
+    assert "with readings for ever (counted as archive.days, 2,557), critical ones 90 days" in said
+    assert "Mend: lower history.keep_days" in said, "no disk is so large"
+    assert read_deployment("london", settings=[*large, "history.keep_days=10", "history.window_days=8"])
+
+
+def test_aurora_ends_too() -> None:
+    said = refused("virginia", "history.keep_days=0", "archive.days=3650", "archive.standard_days=0")
+    assert "database.engine = aurora: it ends at 140,737 GB; 157,97" in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "field", "allowed", "mend"),
+    [
+        ("history.keep_days=6", "history.keep_days = 6", "7 or more, or 0: for ever", "--set history.keep_days=7"),
+        ("history.keep_days=91", "history.keep_days = 91", "(archive.standard_days: 92)", "archive.standard_days=93"),
+        (
+            "history.keep_critical_days=6",
+            "history.keep_critical_days = 6",
+            "7 or more",
+            "a shorter history.window_days",
+        ),
+        (
+            "history.keep_critical_days=91",
+            "history.keep_critical_days = 91",
+            "before a tag was critical",
+            "days=90, or",
+        ),
+        ("archive.standard_days=0", "history.keep_critical_days = 2556", "(archive.days: 2557)", "archive.days=2558"),
+        ("history.window_days=6", "history.keep_days = 7", "readings 6 days old", "--set history.keep_days=8"),
+        ("history.window_days=0", "history.window_days = 0", "1 to 36500", "--set history.window_days=14"),
+        ("history.keep_minutes_days=-1", "history.keep_minutes_days = -1", "0 to 36500", "keep_minutes_days=90"),
+        ("stream.retention_h=120", "history.window_days = 5", "more than stream.retention_h (120 h)", "window_days=6"),
+        (
+            "archive.standard_days=2558",
+            "archive.standard_days = 2558",
+            "archive.days (2557) or less",
+            "standard_days=0",
+        ),
+    ],
+)
+def test_days_that_contradict_each_other_are_refused(setting: str, field: str, allowed: str, mend: str) -> None:
+    besides = ["history.keep_critical_days=2556"] if setting == "archive.standard_days=0" else []
+    said = refused("virginia", setting, *besides)
+    assert f"{field}: " in said
+    assert allowed in said
+    assert mend in said.partition("Mend:")[2]
+
+
+def test_without_a_class_of_their_own_readings_leave_before_the_archive_ends() -> None:
+    said = refused("tokyo", "history.keep_days=364", "history.keep_critical_days=0")
+    assert "history.keep_days = 364: 363 or less" in said
+
+
+DAYS = st.one_of(st.just(0), st.integers(0, 40), st.integers(0, 3_000))
+HISTORY = st.fixed_dictionaries(
+    {
+        "window_days": st.integers(1, 40),
+        "keep_days": DAYS,
+        "keep_critical_days": DAYS,
+        "keep_minutes_days": DAYS,
+    }
+)
+
+
+@settings(deadline=None)
+@given(history=HISTORY, days=st.integers(31, 3_000), standard=DAYS)
+def test_days_that_are_taken_are_taken_by_the_worker_too(history: dict[str, int], days: int, standard: int) -> None:
+    values = read_deployment("montreal").model_dump(mode="json") | {"history": history}
+    values["archive"] |= {"days": days, "standard_days": standard, "colder_days": 30}
+    try:
+        taken = describe(values)
+    except Misconfigured:
+        return
+    told = settings_of(taken)
+    assert (keeping_of(told) is None) is (history["keep_days"] == history["keep_critical_days"] == 0)
+    assert (minutes_kept(told) is None) is (history["keep_minutes_days"] == 0)
+    assert limits_of(told).keep == timedelta(days=days)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_lets_readings_leave_as_its_worker_takes_it(profile: str, environment: str) -> None:
+    found = read_deployment(profile, environment=environment)
+    kept = keeping_of(settings_of(found))
+    assert kept is not None
+    assert kept.standard == timedelta(days=found.history.keep_days)
+    assert kept.critical == timedelta(days=found.history.keep_critical_days)
+
+
+def settings_of(found: Deployment) -> Settings:
+    """As a worker of it reads them."""
+    archive = found.archive
+    rooms: dict[str, dict[str, Any]] = {
+        "archive": {
+            "url": "s3://bucket/readings",
+            "retention": archive.retention,
+            "retention_days": archive.days,
+            "standard_days": archive.standard_days,
+        }
+    }
+    for name, value in leaving(found).items():
+        room, _, key = name.removeprefix("PENSTOCK_").lower().partition("__")
+        rooms.setdefault(room, {})[key] = value
+    return Settings.model_validate(rooms)
 
 
 def test_more_tasks_than_the_database_has_connections_for_are_refused() -> None:

@@ -42,7 +42,8 @@ def test_an_ephemeral_deployment_takes_the_archive_with_it() -> None:
 
 def test_a_governed_one_says_how_long_what_stays_is_locked() -> None:
     said = farewell(read_deployment("virginia"))
-    assert "2557 days" in said
+    assert "locked for 2557 days (readings that are not critical: 92) after it was written" in said
+    assert "locked for 2557 days after" in farewell(read_deployment("london"))
     assert "--with-archive" in said
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from infra.snapshot import kept
-from penstock.capacity.design import PROFILES, Design
+from penstock.capacity.design import NEVER, PROFILES, Design
 from penstock.infra.description import Deployment
 from penstock.infra.reading import read_deployment
 from penstock.infra.rules.template import Template
@@ -45,6 +45,12 @@ def as_described(found: Deployment, stack: Template) -> dict[str, object]:
         "secrets": count["secretsmanager_secret"] + 1,  # and the master's, which RDS makes
         "traced": found.watch.tracing,
         "snapshots_a_year": found.archive.backups_a_year,
+        "hot_days": found.history.keep_days or NEVER,
+        "critical_days": found.history.keep_critical_days or NEVER,
+        "minute_days": found.history.keep_minutes_days or NEVER,
+        "archive_days": found.archive.days,
+        "standard_days": found.archive.standard_days or NEVER,
+        "colder_days": found.archive.colder_days,
         "shards_min": found.stream.shards,
         "tasks_min": min(found.ingest.tasks_min, found.work.tasks_min, found.serve.tasks_min),
     } | ({"acus_min": found.database.acu_min, "acus_max": found.database.acu_max} if is_aurora else {})

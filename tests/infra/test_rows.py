@@ -42,6 +42,10 @@ class Row(NamedTuple):
     record_days: int
     backups: str
     """When they are made."""
+    history_days: tuple[int, ...] = (14, 30, 90, 90)
+    """In PostgreSQL: how late readings may be, how long they stay, critical ones, rollups by the minute."""
+    standard_days: int = 0
+    """In the archive, of readings that are not critical; 0: as long as others."""
 
 
 def nets(first: int, count: int) -> tuple[str, ...]:
@@ -64,7 +68,7 @@ ROWS = {
     ),
     "virginia": Row(
         "us-east-1", "abc", "US", nets(0, 3), nets(10, 3), 3, KINESIS | {"kms", "sts", "monitoring", "xray"}, True,
-        {READ}, (5, 3), ("1024", "2048"), 2, 90, 2_557, QUARTERLY,
+        {READ}, (5, 3), ("1024", "2048"), 2, 90, 2_557, QUARTERLY, (5, 7, 90, 30), 92,
     ),
     "frankfurt": LONDON._replace(region="eu-central-1", residency="EU", backups=QUARTERLY),
 }  # fmt: skip
@@ -320,8 +324,18 @@ def test_workers_know_the_archive_and_everybody_where_data_must_stay(profile: st
         "PENSTOCK_ARCHIVE__REGION": row.region,
         "PENSTOCK_ARCHIVE__RETENTION": "governance",
         "PENSTOCK_ARCHIVE__RETENTION_DAYS": str(row.record_days),
+        "PENSTOCK_ARCHIVE__STANDARD_DAYS": str(row.standard_days),
         "PENSTOCK_ARCHIVE__KMS_KEY": "${aws_kms_key.keys_archive.arn}",
     }
+
+
+@each
+def test_workers_alone_let_readings_leave_and_know_when(profile: str) -> None:
+    names = ("PROCESS__WINDOW_DAYS", "STORE__KEEP_DAYS", "STORE__KEEP_CRITICAL_DAYS", "STORE__KEEP_MINUTES_DAYS")
+    found = {role: told(container) for role, container in containers(profile)}
+    assert tuple(int(found["work"][f"PENSTOCK_{name}"]) for name in names) == ROWS[profile].history_days
+    for role in ("ingest", "serve"):
+        assert not [name for name in found[role] if "KEEP" in name or "ARCHIVE" in name]
 
 
 @each
@@ -479,8 +493,6 @@ def test_the_record_is_locked_and_backed_up_for_as_long_as_it_is_promised(profil
     row = ROWS[profile]
     lock = one(profile, "aws_s3_bucket_object_lock_configuration").get("rule", "default_retention")
     assert lock == {"mode": "GOVERNANCE", "days": row.record_days}
-    life = one(profile, "aws_s3_bucket_lifecycle_configuration", "archive_archive_life")
-    assert life.get("rule", "expiration", "days") > row.record_days
     archive = one(profile, "aws_s3_bucket", "archive_archive")
     assert archive.get("object_lock_enabled") is True
     assert not archive.get("force_destroy")
@@ -489,6 +501,23 @@ def test_the_record_is_locked_and_backed_up_for_as_long_as_it_is_promised(profil
     assert one(profile, "aws_backup_vault_lock_configuration").get("max_retention_days") == row.record_days
     kept_whole = one(profile, "aws_backup_selection").get("resources")
     assert len(kept_whole) == (2 if profile == "virginia" else 1)
+
+
+@each
+def test_files_of_the_archive_grow_colder_and_go_after_their_lock(profile: str) -> None:
+    row = ROWS[profile]
+    rules = one(profile, "aws_s3_bucket_lifecycle_configuration", "archive_archive_life").get("rule")
+    found = {rule["filter"][0]["prefix"]: rule for rule in rules}
+    locked = {"readings/day=": row.record_days, "readings/standard/": row.standard_days}
+    locked = locked if row.standard_days else {"": row.record_days}
+    assert {prefix: rule["expiration"][0]["days"] - 30 for prefix, rule in found.items()} == locked
+    cold = [(90, "STANDARD_IA"), (365, "GLACIER_IR")]
+    moved = {2_557: cold, 365: cold[:1], 92: []}  # to no place that is paid for beyond the lock
+    for prefix, rule in found.items():
+        assert [(to["days"], to["storage_class"]) for to in rule["transition"]] == moved[locked[prefix]]
+        assert rule["noncurrent_version_expiration"][0]["noncurrent_days"] == (1 if "standard" in prefix else 30)
+        assert rule["abort_incomplete_multipart_upload"]
+        assert rule["status"] == "Enabled"
 
 
 @each

@@ -92,9 +92,30 @@ def short_lock(stack: Stack) -> None:
     only(stack, "aws_s3_bucket_object_lock_configuration")["rule"]["default_retention"]["days"] = 30
 
 
+def lives(stack: Stack) -> list[dict[str, Any]]:
+    """Rules of the archive's files: critical ones, others."""
+    found: list[dict[str, Any]] = only(stack, "aws_s3_bucket_lifecycle_configuration", "archive_archive_life")["rule"]
+    return found
+
+
 def short_life(stack: Stack) -> None:
-    life = only(stack, "aws_s3_bucket_lifecycle_configuration", "archive_archive_life")
-    life["rule"][0]["expiration"] = [{"days": 365}]
+    lives(stack)[0]["expiration"] = [{"days": 365}]
+
+
+def short_standard_life(stack: Stack) -> None:
+    lives(stack)[1]["expiration"] = [{"days": 91}]
+
+
+def one_short_life_for_all(stack: Stack) -> None:
+    lives(stack)[1]["filter"] = [{"prefix": ""}]
+
+
+def early_move(stack: Stack) -> None:
+    lives(stack)[1]["transition"] = [{"days": 63, "storage_class": "STANDARD_IA"}]
+
+
+def no_standard_life(stack: Stack) -> None:
+    del lives(stack)[1]
 
 
 def tagless(stack: Stack) -> None:
@@ -168,6 +189,10 @@ PLANTED: list[tuple[str, str, Plant]] = [
     ("D4", "archive.retention", compliance),
     ("D4", "archive.retention", short_lock),
     ("D4", "expire objects", short_life),
+    ("D4", "expire objects", short_standard_life),
+    ("D4", "expire objects", one_short_life_for_all),
+    ("D4", "capacity.archive.moves", early_move),
+    ("D4", "give it a rule", no_standard_life),
     ("D4", "ephemeral", put("aws_backup_vault", "backups_vault", force_destroy=True)),
     ("D5", "--set stream.shards=", put("aws_kinesis_stream", "stream_bulk", shard_count=2)),
     (

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from penstock.capacity import measured as m
+from penstock.capacity.archive import INFREQUENT, INSTANT, STANDARD, moved_a_month
 from penstock.capacity.demand import Demand
 from penstock.capacity.design import Design
 from penstock.capacity.prices import Price, Prices
@@ -20,6 +21,8 @@ GATEWAY_TIERS: Final = (
     ("api_gateway_rest", float("inf")),
 )
 """Price keys, and millions of requests that each is for."""
+STORAGE: Final = {STANDARD: "s3_standard", INFREQUENT: "s3_infrequent", INSTANT: "s3_instant"}
+"""Price keys of what lies there; those of moving there end in `_move`."""
 METRICS_FIRST: Final = 10_000
 
 
@@ -151,12 +154,11 @@ def cache(design: Design, sizes: Sizes) -> Iterator[Item]:
 
 def archive(demand: Demand, design: Design, sizes: Sizes) -> Iterator[Item]:
     """And the database's snapshots, each of them whole."""
-    full = sizes.archive[-1]
-    thousands = sizes.objects_a_month / 1e3
-    yield "s3_standard", full.standard_gb
-    yield "s3_deep", full.deep_gb
-    yield "s3_put", thousands
-    yield "s3_to_deep", thousands if full.deep_gb else 0.0
+    for storage, gb in sizes.archive[-1].gb.items():
+        yield STORAGE[storage], gb
+    yield "s3_put", sizes.objects_a_month / 1e3
+    for storage, files in moved_a_month(demand, design).items():
+        yield f"{STORAGE[storage]}_move", files / 1e3
     snapshots = design.snapshots_a_year * demand.retention_years
     yield f"backup_{design.database}_gb", snapshots * sizes.database.gb
 

@@ -1,6 +1,6 @@
 """PostgreSQL: processors, memory and disk, as Aurora capacity units or as a class of RDS."""
 
-from math import ceil
+from math import ceil, isfinite
 from typing import Final, NamedTuple
 
 from penstock.capacity import measured as m
@@ -94,15 +94,15 @@ def stored_bytes(design: Design) -> float:
 
 
 def hot_gb(demand: Demand, design: Design) -> float:
-    """Bulk readings for `hot_days`, critical ones for `critical_days` or as long as those."""
-    critical_days = max(design.critical_days, design.hot_days)
-    days = (1 - demand.critical) * design.hot_days + demand.critical * critical_days
+    """Bulk readings for `hot_days`, critical ones for `critical_days`."""
+    bulk_days, critical_days = (_days(days, demand) for days in (design.hot_days, design.critical_days))
+    days = (1 - demand.critical) * bulk_days + demand.critical * critical_days
     return demand.average_per_s * m.DAY_S * days * stored_bytes(design) / m.GB
 
 
 def rollup_gb(demand: Demand, design: Design) -> float:
     """A row a tag and minute for `minute_days`, a row a tag and hour for the retention."""
-    minutes = design.minute_days * 1_440 * m.MINUTE_BYTES
+    minutes = _days(design.minute_days, demand) * 1_440 * m.MINUTE_BYTES
     hours = demand.retention_years * m.YEAR_DAYS * 24 * m.HOUR_BYTES
     return demand.tags * (minutes + hours) / m.GB
 
@@ -113,6 +113,11 @@ def ios_per_s(demand: Demand, design: Design, shards: int) -> float:
         return demand.average_per_s
     commits = min(demand.average_per_s, m.FLUSHES_PER_S * shards)
     return demand.average_per_s * m.WAL_BYTES / m.PAGE_BYTES + commits
+
+
+def _days(days: float, demand: Demand) -> float:
+    """What never leaves is counted when the retention is full."""
+    return days if isfinite(days) else demand.retention_years * m.YEAR_DAYS
 
 
 def _acus(vcpus: float, gib: float, least: float) -> float:

@@ -5,7 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from penstock.capacity.demand import Demand
+from penstock.capacity.measured import YEAR_DAYS
 from penstock.errors import Misconfigured
+
+NEVER: Final = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,18 +61,20 @@ class Design:
     """Thousands of readings are one commit; otherwise each is one."""
     packed: bool = True
     """Readings lie in PostgreSQL as packs of one tag; otherwise each is a row."""
-    hot_days: float = 7.0
-    """Readings stay in PostgreSQL; then only the archive has them."""
+    hot_days: float = 30.0
+    """Readings stay in PostgreSQL; then only the archive has them. NEVER, here and below: they stay for ever."""
     critical_days: float = 90.0
     """Likewise critical ones."""
-    minute_days: float = 30.0
-    """Likewise the rollups by the minute; those by the hour stay as long as the retention."""
-    bulk_days: float = 90.0
-    """Readings that are not critical stay in the archive."""
+    minute_days: float = 90.0
+    """Likewise the rollups by the minute; those by the hour stay for ever."""
+    archive_days: float = 365.0
+    """Critical readings are locked in the archive; `kept_as_in` makes it what is demanded."""
+    standard_days: float = NEVER
+    """Likewise others; NEVER: as long as critical ones."""
+    colder_days: float = 90.0
+    """Age at which files leave S3 Standard; NEVER: they stay there."""
     parquet: bool = True
     """The archive is Parquet; otherwise JSON."""
-    deep_after_days: float = 30.0
-    """Then critical readings move from S3 Standard to Deep Archive; infinite: never."""
     object_readings: float | None = None
     """Of an object in the archive; as the archive seals them by default."""
     snapshots_a_year: float = 0.0
@@ -80,14 +85,12 @@ class Design:
     """A CloudWatch metric for every tag."""
 
 
-NEVER: Final = float("inf")
-
 PROFILES: Final[Mapping[str, Design]] = {
     "tokyo": Design(
         region="ap-northeast-1", gateway="all", critical_stream=True, nat_gateways=1, kinesis_endpoint=False, alarms=43,
         snapshots_a_year=1.0,
     ),
-    "london": Design(region="eu-west-2", critical_stream=True, snapshots_a_year=1.0),
+    "london": Design(region="eu-west-2", critical_stream=True, snapshots_a_year=1.0, archive_days=2_557.0),
     "montreal": Design(
         region="ca-central-1", database="aurora", acus_max=1.0, public=False, gateway="all", nat_gateways=1,
         endpoints=0, kinesis_endpoint=False, snapshots_a_year=1.0, tasks_min=1,
@@ -95,9 +98,10 @@ PROFILES: Final[Mapping[str, Design]] = {
     "virginia": Design(
         region="us-east-1", zones=3, database="aurora", acus_min=2.0, acus_max=64.0, gateway="readers",
         critical_stream=True, fan_out=True, shards_min=5, redis_min="cache.r7g.large", nat_gateways=3, endpoints=8,
-        alarms=48, efs_gb=1.0, traced=True, snapshots_a_year=4.0,
+        alarms=48, efs_gb=1.0, traced=True, snapshots_a_year=4.0, hot_days=7.0, minute_days=30.0,
+        archive_days=2_557.0, standard_days=92.0,
     ),
-    "frankfurt": Design(region="eu-central-1", critical_stream=True, snapshots_a_year=4.0),
+    "frankfurt": Design(region="eu-central-1", critical_stream=True, snapshots_a_year=4.0, archive_days=2_557.0),
 }  # fmt: skip
 """The five reference deployments as far as a bill can tell them apart; a test holds them to the stacks that are made.
 Tokyo and montreal reach Kinesis by NAT."""
@@ -113,7 +117,7 @@ NAIVE: Final[Mapping[str, Any]] = {
     "packed": False,
     "hot_days": 90.0,
     "parquet": False,
-    "deep_after_days": NEVER,
+    "colder_days": NEVER,
     "object_readings": 500.0,
     "snapshots_a_year": 0.0,
     "log_bytes": 200.0,
@@ -131,9 +135,11 @@ CHOICES: Final[Mapping[str, Mapping[str, Any]]] = {
     "one commit a reading": {"flushed": False},
     "one row a reading, by text": {"packed": False},
     "an S3 object for every 500 readings": {"object_readings": 500.0},
-    "JSON in S3 Standard": {"parquet": False, "deep_after_days": NEVER},
-    "critical readings stay in S3 Standard": {"deep_after_days": NEVER},
+    "JSON in S3 Standard": {"parquet": False, "colder_days": NEVER},
+    "an archive that stays in S3 Standard": {"colder_days": NEVER},
+    "all readings in the archive for the whole retention": {"standard_days": NEVER},
     "90 days hot in PostgreSQL": {"hot_days": 90.0},
+    "all readings in PostgreSQL for the whole retention": {"hot_days": NEVER, "critical_days": NEVER},
     "a log line of 200 bytes a reading": {"log_bytes": 200.0},
     "a CloudWatch metric for every tag": {"metric_a_tag": True},
     "requests that are not compressed": {"compressed": False},
@@ -152,6 +158,11 @@ def design_of(profile: str | None, demand: Demand) -> Design:
         return PROFILES[name]
     except KeyError:
         raise Misconfigured("profile", f"there is no {name!r}", f"take one of {', '.join(PROFILES)}") from None
+
+
+def kept_as_in(profile: str | None, demand: Demand) -> Demand:
+    """With the retention of that profile, or of the one recommended."""
+    return replace(demand, retention_years=round(design_of(profile, demand).archive_days / YEAR_DAYS, 2))
 
 
 def recommended(demand: Demand) -> str:

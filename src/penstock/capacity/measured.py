@@ -116,8 +116,8 @@ JSON_BYTES: Final = 150.0
 """A reading as JSON: measured 146.6 beside this project."""
 ZSTD_BYTES: Final = 20.0
 """A reading of a zstd-compressed request of 500: measured 9.8, planned twice that because plants are not simulated."""
-OBJECT_READINGS: Final = 2_000_000
-"""Assumption: readings of a sealed segment; a quiet plant seals one an hour."""
+OBJECT_READINGS: Final = 16_000_000
+"""Of a file in the archive: `PART_READINGS` of store/archiver.py. A quiet plant has one a day."""
 DATABASE_WIRE_BYTES: Final = 30.0
 """Assumption: a reading on its way to PostgreSQL, a little less than its WAL."""
 ZONE_CROSSED: Final = 0.5

@@ -1,17 +1,21 @@
 """What a plan says, as rows for people and as plain values for machines."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from math import isfinite
+from typing import Any, Final, NamedTuple
 
 from penstock.capacity import measured as m
-from penstock.capacity.archive import reading_bytes
+from penstock.capacity.archive import INFREQUENT, INSTANT, STANDARD, Year
 from penstock.capacity.bill import Bill
 from penstock.capacity.check import Shortfall
-from penstock.capacity.database import stored_bytes
+from penstock.capacity.demand import Demand
+from penstock.capacity.design import Design
 from penstock.capacity.plan import Plan
 from penstock.capacity.prices import Price
 from penstock.capacity.streams import Stream
 from penstock.capacity.tasks import Tasks
+
+NAMES: Final = {STANDARD: "Standard", INFREQUENT: "Standard-IA", INSTANT: "Glacier Instant Retrieval"}
 
 
 class Need(NamedTuple):
@@ -39,14 +43,25 @@ def needs(plan: Plan) -> Iterator[Need]:
     yield Need(
         "PostgreSQL disk",
         f"{base.gb:,.0f} GB",
-        f"readings {base.hot_gb:,.0f}, rollups {base.rollup_gb:,.0f}; {base.wal_bytes_per_s / 1e6:.2f} MB/s of WAL",
+        f"readings {base.hot_gb:,.0f} ({_days(design.hot_days)}, critical {_days(design.critical_days)}); "
+        f"rollups {base.rollup_gb:,.0f} (by the minute {_days(design.minute_days)}); "
+        f"{base.wal_bytes_per_s / 1e6:.2f} MB/s of WAL",
     )
     node = sizes.cache.node.name
     yield Need("Redis", f"{node} x {design.redis_nodes}", f"{sizes.cache.gib:.2f} GiB of {plan.demand.tags:,} tags")
-    full = sizes.archive[-1]
-    yield Need(
-        f"S3 in year {full.year}", f"{full.tb:,.2f} TB", f"{full.deep_gb / 1e3:,.2f} TB of it in Glacier Deep Archive"
-    )
+    yield _s3(sizes.archive[-1], plan.demand, design)
+
+
+def _s3(full: Year, demand: Demand, design: Design) -> Need:
+    apart = isfinite(design.standard_days)
+    retention = f"{demand.retention_years * m.YEAR_DAYS:,.0f} days"
+    kept = f"critical {retention}, others {_days(design.standard_days)}" if apart else f"all {retention}"
+    places = "; ".join(f"{gb / 1e3:,.2f} in {NAMES[storage]}" for storage, gb in full.gb.items())
+    return Need("S3 when full", f"{full.tb:,.2f} TB", f"{kept}, and until removed; {places}")
+
+
+def _days(days: float) -> str:
+    return f"{days:,g} days" if isfinite(days) else "for ever"
 
 
 def _shards(stream: Stream) -> Need:
@@ -65,7 +80,7 @@ def _tasks(of: Tasks) -> Need:
 
 
 def as_values(plan: Plan, shortfalls: Iterable[Shortfall] = ()) -> dict[str, Any]:
-    """Names and units as they stand in the fields; dollars a month."""
+    """Names and units as they stand in the fields; dollars a month; what is kept None days is for ever."""
     demand, sizes, design = plan.demand, plan.ours.sizes, plan.ours.design
     base = sizes.database
     return {
@@ -80,6 +95,14 @@ def as_values(plan: Plan, shortfalls: Iterable[Shortfall] = ()) -> dict[str, Any
         "tasks": [{**of._asdict(), "size": of.size._asdict()} for of in sizes.tasks],
         "database": {**base._asdict(), "rds": base.rds.name, "kind": design.database, "gb": base.gb},
         "redis": {"node": sizes.cache.node.name, "nodes": design.redis_nodes, "gib": sizes.cache.gib},
+        "kept_days": {
+            "readings": _or_none(design.hot_days),
+            "critical_readings": _or_none(design.critical_days),
+            "minutes": _or_none(design.minute_days),
+            "archive_critical": demand.retention_years * m.YEAR_DAYS,
+            "archive_others": _or_none(design.standard_days),
+        },
+        "archive_gb": sizes.archive[-1].gb,
         "archive_tb": {one.year: one.tb for one in sizes.archive},
         "latency": {
             "budget_ms": demand.latency_ms,
@@ -98,17 +121,9 @@ def as_values(plan: Plan, shortfalls: Iterable[Shortfall] = ()) -> dict[str, Any
     }
 
 
-def unbuilt(plan: Plan) -> str:
-    """What the sizes count on, and does not happen by itself."""
-    demand, design = plan.demand, plan.ours.design
-    disk_gb = demand.average_per_s * m.DAY_S * stored_bytes(design) / m.GB
-    archive_tb = demand.average_per_s * m.DAY_S * reading_bytes(design) * demand.retention_years * m.YEAR_DAYS / 1e12
-    return (
-        "these sizes count on readings that leave PostgreSQL by age and class, which takes store.keep_days and "
-        "store.keep_critical_days, and process.window_days below both; and on an archive of critical readings alone "
-        "after 90 days, which none is yet. Without: "
-        f"the disk grows by {disk_gb:,.1f} GB a day on average, and the archive to {archive_tb:,.2f} TB"
-    )
+def _or_none(days: float) -> float | None:
+    """JSON knows no infinity."""
+    return days if isfinite(days) else None
 
 
 def usd_a_million(plan: Plan, bill: Bill) -> float:

@@ -28,7 +28,9 @@ def plan(  # noqa: PLR0913, PLR0917  # one option each
     tags: Annotated[int, typer.Option(help="Measured points.")] = 10_000,
     critical: Annotated[float, typer.Option(help="Share of the readings in the critical lane.")] = 0.02,
     readers: Annotated[int, typer.Option(help="People and systems that look at the same time.")] = 10,
-    retention_years: Annotated[float, typer.Option(help="How long critical readings are kept.")] = 7.0,
+    retention_years: Annotated[
+        float | None, typer.Option(help="How long critical readings are kept; as the profile does by default.")
+    ] = None,
     latency_ms: Annotated[float, typer.Option(help="What a critical reading may take to its commit, p99.")] = 500.0,
     readings_a_request: Annotated[int, typer.Option(help="Of senders that batch.")] = 500,
     alone: Annotated[float, typer.Option(help="Share of the readings that come one a request.")] = 0.0,
@@ -45,15 +47,18 @@ def plan(  # noqa: PLR0913, PLR0917  # one option each
     """Size a deployment for a load and print its monthly bill, line by line, beside that of a naive design."""
     from penstock.capacity.check import Given, check
     from penstock.capacity.demand import Demand
+    from penstock.capacity.design import kept_as_in
     from penstock.capacity.plan import plan_for
     from penstock.capacity.prices import read_prices
     from penstock.capacity.report import as_values
 
     demand = Demand(
-        peak=peak, average=average, tags=tags, critical=critical, readers=readers, retention_years=retention_years,
-        latency_ms=latency_ms, readings_a_request=readings_a_request, alone=alone, foreign=foreign,
-        bytes_a_reading=bytes_a_reading,
+        peak=peak, average=average, tags=tags, critical=critical, readers=readers, latency_ms=latency_ms,
+        readings_a_request=readings_a_request, alone=alone, foreign=foreign, bytes_a_reading=bytes_a_reading,
+        **({} if retention_years is None else {"retention_years": retention_years}),
     )  # fmt: skip
+    if retention_years is None:
+        demand = kept_as_in(profile, demand)
     given = Given(shards=shards, critical_shards=critical_shards, tasks=tasks, acus=acus, retention_days=retention_days)
     made = plan_for(demand, read_prices(prices), profile)
     short = check(demand, given, made.ours.design)
@@ -109,7 +114,8 @@ def _latency(made: "Plan") -> Table:
 
 def _years(made: "Plan") -> Table:
     years = made.ours.sizes.archive
-    table = _table("Archive in S3, TB at the end of year", *(str(one.year) for one in years))
+    names = (*(str(one.year) for one in years[:-1]), f"{years[-1].year}, full")
+    table = _table("Archive in S3, TB at the end of year", *names)
     table.add_row(*(f"{one.tb:,.2f}" for one in years))
     return table
 
@@ -148,9 +154,7 @@ def _movers(made: "Plan") -> Table:
 
 
 def _notes(made: "Plan") -> list[str]:
-    from penstock.capacity.report import unbuilt
-
-    notes = [f"[yellow]not yet:[/] {unbuilt(made)}.", *(f"advice: {said}" for said in made.advice)]
+    notes = [f"advice: {said}" for said in made.advice]
     if made.unverified:
         doubted = sum(line.usd for line in made.ours.bill.unverified())
         keys = ", ".join(price.key for price in made.unverified)

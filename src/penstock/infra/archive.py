@@ -4,15 +4,18 @@ from typing import Any, Final
 
 from constructs import Construct
 
+from penstock.capacity.archive import GRACE_DAYS, REMOVED_DAYS, STANDARD_REMOVED_DAYS, moves
 from penstock.infra.description import LOCK_MODES, Deployment
 from penstock.infra.keys import Keys
 from penstock.infra.policy import Statement, allow, document, tls_only, trust
 from penstock.infra.station import Station
 from penstock.infra.terraform import aws
 
-GLACIER_AFTER_DAYS: Final = 365
-GRACE_DAYS: Final = 30
 PREFIX: Final = "readings"
+CRITICAL: Final = "day="
+STANDARD: Final = "standard/"
+"""What keys of the two classes begin with; where there is one class, all lies as critical readings do."""
+COLD_AFTER_DAYS: Final = 30
 COLD_DAYS_MIN: Final = 90
 """AWS Backup keeps what went cold for at least so long."""
 SCHEDULES: Final = {
@@ -58,6 +61,7 @@ class Buckets(Station):
             "PENSTOCK_ARCHIVE__REGION": self.deployment.region,
             "PENSTOCK_ARCHIVE__RETENTION": archive.retention,
             "PENSTOCK_ARCHIVE__RETENTION_DAYS": str(archive.days),
+            "PENSTOCK_ARCHIVE__STANDARD_DAYS": str(archive.standard_days),
             "PENSTOCK_ARCHIVE__KMS_KEY": self._key,
         }
 
@@ -101,6 +105,9 @@ class Buckets(Station):
         return bucket
 
     def _lock(self, bucket: Any, versioning: Any) -> None:
+        """Of what is put without its own: the archive gives each object one by its class, and S3 takes that, shorter or
+        longer. What anybody else puts is rather kept too long than lost.
+        """
         archive = self.deployment.archive
         retention = {"mode": LOCK_MODES[archive.retention], "days": archive.days}
         aws.s3_bucket_object_lock_configuration(
@@ -182,28 +189,25 @@ class Buckets(Station):
 
     def _tier(self) -> None:
         archive = self.deployment.archive
-        steps = [(archive.colder_days, "STANDARD_IA"), (GLACIER_AFTER_DAYS, "GLACIER_IR")]
-        transitions = [
-            {"days": days, "storage_class": storage}
-            for days, storage in steps
-            if archive.colder_days <= days < archive.days
+        rules = [
+            self._life("keep", f"{PREFIX}/{CRITICAL}" if archive.standard_days else "", archive.days, REMOVED_DAYS)
         ]
-        aws.s3_bucket_lifecycle_configuration(
-            self,
-            "archive-life",
-            bucket=self.archive.id,
-            rule=[
-                {
-                    "id": "keep",
-                    "status": "Enabled",
-                    "filter": [{"prefix": ""}],
-                    "transition": transitions,
-                    "expiration": [{"days": archive.days + GRACE_DAYS}],
-                    "noncurrent_version_expiration": [{"noncurrent_days": GRACE_DAYS}],
-                    "abort_incomplete_multipart_upload": [{"days_after_initiation": 7}],
-                }
-            ],
-        )
+        if archive.standard_days:
+            rules.append(self._life("standard", f"{PREFIX}/{STANDARD}", archive.standard_days, STANDARD_REMOVED_DAYS))
+        aws.s3_bucket_lifecycle_configuration(self, "archive-life", bucket=self.archive.id, rule=rules)
+
+    def _life(self, name: str, prefix: str, locked_days: int, removed_days: int) -> dict[str, Any]:
+        """Of files that are locked for so long. No version goes while it is locked, whatever stands here."""
+        steps = moves(self.deployment.archive.colder_days, locked_days)
+        return {
+            "id": name,
+            "status": "Enabled",
+            "filter": [{"prefix": prefix}],
+            "transition": [{"days": int(step.days), "storage_class": step.storage} for step in steps],
+            "expiration": [{"days": locked_days + GRACE_DAYS}],
+            "noncurrent_version_expiration": [{"noncurrent_days": removed_days}],
+            "abort_incomplete_multipart_upload": [{"days_after_initiation": 7}],
+        }
 
 
 class Backups(Station):
@@ -242,8 +246,8 @@ class Backups(Station):
     def _rules(self) -> list[dict[str, Any]]:
         days = self.deployment.archive.days
         kept: dict[str, int] = {"delete_after": days}
-        if days >= GRACE_DAYS + COLD_DAYS_MIN:
-            kept["cold_storage_after"] = GRACE_DAYS
+        if days >= COLD_AFTER_DAYS + COLD_DAYS_MIN:
+            kept["cold_storage_after"] = COLD_AFTER_DAYS
         rule = {
             "rule_name": "record",
             "target_vault_name": self.vault.name,

@@ -162,6 +162,41 @@ def _archive(deployment: Deployment) -> Refusals:
         yield Refusal("archive.colder_days", archive.colder_days, f"less than archive.days ({archive.days})", mend)
 
 
+def _standard(deployment: Deployment) -> Refusals:
+    archive = deployment.archive
+    if archive.standard_days > archive.days:
+        allowed = f"archive.days ({archive.days}) or less; 0 is the same"
+        yield Refusal("archive.standard_days", archive.standard_days, allowed, "--set archive.standard_days=0")
+
+
+def _history(deployment: Deployment) -> Refusals:
+    """What leaves PostgreSQL can be late no more, and is in the archive for a good while yet."""
+    history, archive = deployment.history, deployment.archive
+    end, end_days = ("standard_days", archive.standard_days) if archive.standard_days else ("days", archive.days)
+    least, most = history.window_days + 2, end_days - 2
+    for name in ("keep_days", "keep_critical_days"):
+        field, days = f"history.{name}", getattr(history, name)
+        if days and days < least:
+            late = f"readings {history.window_days} days old (history.window_days) may come yet"
+            mend = f"--set {field}={least}, or a shorter history.window_days"
+            yield Refusal(field, days, f"{least} or more, or 0: for ever; {late}", mend)
+        if days > most:
+            gone = f"then the archive has readings for more than a day yet (archive.{end}: {end_days})"
+            if end == "standard_days" and name == "keep_critical_days":
+                gone += ", those of before a tag was critical too"
+            mend = f"--set {field}={most}, or archive.{end}={days + 2}"
+            yield Refusal(field, days, f"{most} or less, or 0: for ever; {gone}", mend)
+
+
+def _window(deployment: Deployment) -> Refusals:
+    """What waited in the stream is stored all the same."""
+    days, retention_h = deployment.history.window_days, deployment.stream.retention_h
+    if days * 24 <= retention_h:
+        allowed = f"more than stream.retention_h ({retention_h} h): what waited so long would be quarantined as too old"
+        mend = f"--set history.window_days={retention_h // 24 + 1}"
+        yield Refusal("history.window_days", days, allowed, mend)
+
+
 CHECKS: Final[tuple[Callable[[Deployment], Refusals], ...]] = (
     _region,
     _subnets,
@@ -174,6 +209,9 @@ CHECKS: Final[tuple[Callable[[Deployment], Refusals], ...]] = (
     _database,
     _image,
     _archive,
+    _standard,
+    _history,
+    _window,
     too_small,
 )
 

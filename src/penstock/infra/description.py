@@ -23,6 +23,7 @@ Endpoint = Literal[
 LOCK_MODES: Final = {"governance": "GOVERNANCE", "sealed": "COMPLIANCE"}
 """What S3 calls our retention classes; `ephemeral` has no lock."""
 Days = Annotated[int, Field(ge=1, le=36_500)]
+DaysOrEver = Annotated[int, Field(ge=0, le=36_500)]
 Cidr = Annotated[IPv4Network, BeforeValidator(_text, json_schema_input_type=str)]
 
 
@@ -157,13 +158,26 @@ class DatabasePart(Room):
         default="db.t4g.medium", pattern=r"^db\.[a-z0-9]+\.[a-z0-9]+$", description="Instance class (RDS)."
     )
     storage_gb: int = Field(default=20, ge=20, le=65_536, description="gp3 storage to begin with (RDS).")
-    storage_max_gb: int = Field(default=500, ge=20, le=65_536, description="What storage may grow to (RDS).")
+    storage_max_gb: int = Field(default=1_000, ge=20, le=65_536, description="What storage may grow to (RDS).")
     multi_az: bool = Field(default=True, description="A standby in another zone (RDS).")
     acu_min: float = Field(default=0.5, ge=0.5, le=256, multiple_of=0.5, description="Capacity at least (Aurora).")
     acu_max: float = Field(default=1.0, ge=1, le=256, multiple_of=0.5, description="Capacity at most (Aurora).")
     instances: int = Field(default=2, ge=1, le=15, description="A writer and its readers (Aurora).")
     data_api: bool = Field(default=False, description="Statements over HTTPS, for administration (Aurora).")
     backup_days: int = Field(default=7, ge=1, le=35, description="Automated backups; 35 days is all AWS keeps.")
+
+
+class HistoryPart(Room):
+    """How long what was stored stays in PostgreSQL. Rollups by the hour, alarms and accounts stay for ever."""
+
+    window_days: Days = Field(default=14, description="A source time older than this is quarantined.")
+    keep_days: DaysOrEver = Field(
+        default=30, description="Readings stay so long, and then are in the archive alone; 0: for ever."
+    )
+    keep_critical_days: DaysOrEver = Field(default=90, description="Likewise of tags that are critical; 0: for ever.")
+    keep_minutes_days: DaysOrEver = Field(
+        default=90, description="Rollups by the minute, from which charts are drawn; 0: for ever."
+    )
 
 
 class ArchivePart(Room):
@@ -175,6 +189,10 @@ class ArchivePart(Room):
         "`sealed`: nobody may, and `destroy` refuses.",
     )
     days: Days = Field(default=365, description="How long the archive is locked and backups are kept.")
+    standard_days: DaysOrEver = Field(
+        default=0,
+        description="How long files of tags that are not critical are locked; 0: as `days`, in the same files.",
+    )
     backups_a_year: Literal[1, 4, 12, 52] = Field(
         default=1, description="Snapshots of the database, each kept for `days`; its own backups cover the last week."
     )
@@ -253,6 +271,7 @@ class Deployment(Room):
     serve: TaskPart = TaskPart()
     cache: CachePart = CachePart()
     database: DatabasePart = DatabasePart()
+    history: HistoryPart = HistoryPart()
     archive: ArchivePart = ArchivePart()
     secrets: SecretsPart = SecretsPart()
     watch: WatchPart = WatchPart()

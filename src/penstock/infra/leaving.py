@@ -53,14 +53,15 @@ class Held(NamedTuple):
 def farewell(deployment: Deployment) -> str:
     """What `destroy` will remove, and what stays until when."""
     everything = f"everything of {deployment.names.stack} in {deployment.region}: tasks, streams, cache, database, logs"
-    days = deployment.archive.days
+    days, standard_days = deployment.archive.days, deployment.archive.standard_days
+    others = f" (readings that are not critical: {standard_days})" if standard_days else ""
     match deployment.archive.retention:
         case "ephemeral":
             return f"removes {everything}, and the archive with all that was stored"
         case "governance":
             return (
-                f"removes {everything}. What the archive and the backups hold is locked for {days} days after it was "
-                "written; with --with-archive it is removed too, in the name of a role that may lift locks"
+                f"removes {everything}. What the archive and the backups hold is locked for {days} days{others} after "
+                "it was written; with --with-archive it is removed too, in the name of a role that may lift locks"
             )
         case _:
             until = (datetime.now(UTC) + timedelta(days=days)).date()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from penstock.capacity import measured
+from penstock.infra import history
 from penstock.infra.description import Deployment
 from penstock.infra.ports import WORKER
 from penstock.infra.stream import NAMESPACE, Stream
@@ -24,7 +25,7 @@ def work_role(deployment: Deployment, environment: Mapping[str, str], volumes: S
         part=deployment.work,
         port=WORKER,
         health=HEALTH,
-        environment=environment,
+        environment={**environment, **history.environment(deployment)},
         volumes=volumes,
     )
 

@@ -9,7 +9,7 @@ from penstock.capacity.bill import rds_gb
 from penstock.capacity.check import Given, check
 from penstock.capacity.database import ACU_GIB, CLASSES
 from penstock.capacity.demand import Demand
-from penstock.capacity.design import Design
+from penstock.capacity.design import NEVER, Design
 from penstock.capacity.plan import fast_enough
 from penstock.capacity.sizes import Sizes, sizes_for
 from penstock.errors import Misconfigured
@@ -35,6 +35,10 @@ CONNECTION_BYTES: Final = 9_531_392
 CONNECTIONS_MAX: Final = 5_000
 CONNECTIONS_MAX_HALF: Final = 2_000
 """Aurora's, where it may shrink to half a capacity unit."""
+RDS_GB: Final = 65_536
+AURORA_GB: Final = 140_737
+"""What AWS gives a database at most: 64 TiB of gp3, 128 TiB of Aurora's."""
+SHORTER: Final = "lower history.keep_days, keep_critical_days or keep_minutes_days"
 UNKNOWN_GIB: Final = 4
 """Of a class that the planner does not know: as little as any of them has."""
 
@@ -42,7 +46,7 @@ UNKNOWN_GIB: Final = 4
 def too_small(deployment: Deployment) -> Iterator[Refusal]:
     """Everything that the declared peak, or the latency, is too much for."""
     stream = deployment.stream
-    demand, design = demand_of(deployment), _design(deployment)
+    demand, design = demand_of(deployment), design_of(deployment)
     asked = f"for {stream.peak_readings_per_s:,} readings/s, critical ones within {deployment.watch.latency_ms} ms"
     try:
         short, sizes = check(demand, _given(deployment), design), sizes_for(demand, fast_enough(demand, design))
@@ -76,9 +80,9 @@ def demand_of(deployment: Deployment) -> Demand:
     return Demand(peak=peak, latency_ms=deployment.watch.latency_ms, retention_years=years, **told)
 
 
-def _design(deployment: Deployment) -> Design:
+def design_of(deployment: Deployment) -> Design:
     """Our choices as the planner knows them."""
-    api = deployment.api.doors
+    api, history, archive = deployment.api.doors, deployment.history, deployment.archive
     only_by_gateway = {"write", "all"} & set(api) and deployment.door.kind == "private"
     return Design(
         region=deployment.region,
@@ -89,6 +93,13 @@ def _design(deployment: Deployment) -> Design:
         fan_out=deployment.stream.fan_out,
         shards_min=1,
         tasks_min=1,
+        hot_days=history.keep_days or NEVER,
+        critical_days=history.keep_critical_days or NEVER,
+        minute_days=history.keep_minutes_days or NEVER,
+        archive_days=archive.days,
+        standard_days=archive.standard_days or NEVER,
+        colder_days=archive.colder_days,
+        snapshots_a_year=archive.backups_a_year,
     )
 
 
@@ -119,14 +130,28 @@ def _tasks(deployment: Deployment, sizes: Sizes, asked: str) -> Iterator[Refusal
 
 
 def _disk(deployment: Deployment, sizes: Sizes, asked: str) -> Iterator[Refusal]:
-    """Aurora's storage grows by itself; RDS' grows as far as it is let."""
-    if deployment.database.engine == "aurora":
-        return
-    needed = ceil(rds_gb(sizes))
-    if deployment.database.storage_max_gb < needed:
-        allowed = f"{needed:,} GB or more {asked}, kept {deployment.archive.days:,} days"
-        mend = f"--set database.storage_max_gb={needed}"
-        yield Refusal("database.storage_max_gb", deployment.database.storage_max_gb, allowed, mend)
+    """RDS' storage grows as far as it is let; Aurora's by itself, as far as there is any."""
+    part, disk_gb = deployment.database, ceil(rds_gb(sizes))
+    if part.engine == "aurora":
+        if sizes.database.gb > AURORA_GB:
+            allowed = f"it ends at {AURORA_GB:,} GB; {sizes.database.gb:,.0f} are needed {asked}, {_stays(deployment)}"
+            yield Refusal("database.engine", "aurora", allowed, SHORTER)
+    elif part.storage_max_gb < disk_gb:
+        larger = f"--set database.storage_max_gb={disk_gb}, or " if disk_gb <= RDS_GB else ""
+        allowed = f"{disk_gb:,} GB or more {asked}, {_stays(deployment)}"
+        yield Refusal("database.storage_max_gb", part.storage_max_gb, allowed, larger + SHORTER)
+
+
+def _stays(deployment: Deployment) -> str:
+    """What PostgreSQL keeps, in words."""
+    history, days = deployment.history, deployment.archive.days
+    kept = {
+        "readings": history.keep_days,
+        "critical ones": history.keep_critical_days,
+        "rollups by the minute": history.keep_minutes_days,
+    }
+    ever = f"for ever (counted as archive.days, {days:,})"
+    return "with " + ", ".join(f"{what} {f'{stay:,} days' if stay else ever}" for what, stay in kept.items())
 
 
 def _connections(deployment: Deployment) -> Iterator[Refusal]:

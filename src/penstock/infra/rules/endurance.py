@@ -1,12 +1,14 @@
 """What stays, what goes, and for how long."""
 
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
+from penstock.capacity.archive import LEAST_DAYS
 from penstock.infra.description import LOCK_MODES, Deployment
 from penstock.infra.rules.template import Finding, Template
 
 Findings = Iterable[Finding]
+ARCHIVE_LIFE: Final = "archive_archive_life"
 AWS_BACKUP_DAYS: Final = 35
 """Automated backups of RDS and Aurora end here."""
 
@@ -44,14 +46,40 @@ def lock_and_class_agree(template: Template, deployment: Deployment) -> Findings
     if modes != wanted:
         mend = "let archive.py set the lock by archive.retention"
         yield Finding("D4", "aws_s3_bucket_object_lock_configuration", f"{retention} wants {wanted}, not {modes}", mend)
-    for life in template.every("aws_s3_bucket_lifecycle_configuration"):
-        days = life.get("rule", "expiration", "days") or 0
-        if life.name.startswith("archive_archive") and days < deployment.archive.days:
-            mend = "let archive.py expire objects after archive.days"
-            yield Finding("D4", life.where, f"removes segments after {days} of {deployment.archive.days} days", mend)
     for vault in template.every("aws_backup_vault"):
         if (vault.get("force_destroy") is True) != deployment.is_ephemeral:
             yield Finding("D4", vault.where, f"force_destroy contradicts {retention}", "only ephemeral vaults have it")
+
+
+def locked_for_life(template: Template, deployment: Deployment) -> Findings:
+    """D4: no file expires, or is moved where it must stay longer, before its lock ends; and all do expire."""
+    lives = [one for one in template.every("aws_s3_bucket_lifecycle_configuration") if one.name == ARCHIVE_LIFE]
+    rules = [(life.where, rule) for life in lives for rule in life.get("rule")]
+    for prefix, locked_days in _locked(deployment).items():
+        reached = [(where, rule) for where, rule in rules if _reaches(rule, prefix)]
+        if not reached:
+            yield Finding("D4", ARCHIVE_LIFE, f"{prefix}… never expires", "give it a rule in archive.py")
+        for where, rule in reached:
+            days = rule["expiration"][0]["days"]
+            if days < locked_days:
+                mend = "let archive.py expire objects after archive.days, or archive.standard_days"
+                yield Finding("D4", where, f"removes {prefix}… after {days} of {locked_days} days", mend)
+            for step in rule.get("transition") or ():
+                if step["days"] + LEAST_DAYS[step["storage_class"]] > locked_days:
+                    why = f"moves {prefix}… to {step['storage_class']} after {step['days']} of {locked_days} days"
+                    yield Finding("D4", where, why, "let capacity.archive.moves say where it pays")
+
+
+def _locked(deployment: Deployment) -> dict[str, int]:
+    """How long what lies below a prefix is locked."""
+    archive = deployment.archive
+    return {"readings/day=": archive.days, "readings/standard/": archive.standard_days or archive.days}
+
+
+def _reaches(rule: Mapping[str, Any], prefix: str) -> bool:
+    """Whether it is for what lies below *prefix*, all of it or a part."""
+    ours = rule["filter"][0]["prefix"]
+    return prefix.startswith(ours) or str(ours).startswith(prefix)
 
 
 def destroyable(template: Template, _: Deployment) -> Findings:
@@ -99,6 +127,7 @@ def native_partitions(template: Template, _: Deployment) -> Findings:
 RULES: Final[tuple[Callable[[Template, Deployment], Findings], ...]] = (
     long_retention,
     lock_and_class_agree,
+    locked_for_life,
     destroyable,
     raw_history_in_parquet,
     logs_are_not_the_audit_trail,
