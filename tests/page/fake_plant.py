@@ -165,6 +165,8 @@ class FakePlant:
         self.conditions: list[dict[str, Any]] = []
         self.frozen = False
         self.minutes_begin = 0.0
+        self.archived_before = self.expired_before = 0.0
+        self.archived_in = "s3://lyon-penstock-archive/plant/"
         self.started = time.time()
         self._server = Server(("127.0.0.1", 0), partial(Door, self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -326,7 +328,14 @@ def series(plant: FakePlant, query: Query) -> dict[str, Any]:
     moments = [start + step * n for n in range(int((end - start) / step)) if start + step * n >= floor]
     items = [binned(sensor, hour, HOUR_S) for hour in hours]
     items += [binned(sensor, moment, step) for moment in moments if there(sensor, moment)]
-    return {"items": items, "bin_s": step, "minutes_before": iso(floor) if start < floor else None}
+    return {"items": items, "bin_s": step, "minutes_before": iso(floor) if start < floor else None} | archived(
+        plant, start
+    )
+
+
+def archived(plant: FakePlant, start: float) -> dict[str, Any]:
+    floors = {"archived_before": plant.archived_before, "expired_before": plant.expired_before}
+    return {name: iso(floor) if start < floor else None for name, floor in floors.items()}
 
 
 def there(sensor: Sensor, moment: float) -> bool:
@@ -370,6 +379,8 @@ ROUTES: dict[str, Callable[[FakePlant, Query], Any]] = {
         "zone": "Europe/Paris",
         "shards": plant.shards,
         "conditions": plant.conditions,
+        "archived_before": iso(plant.archived_before) if plant.archived_before else None,
+        "archived_in": plant.archived_in if plant.archived_before else None,
     },
     "/v1/login": lambda *_: {"key_id": "k1", "name": "shift-a", "role": "operator", "sites": ["lyon"]},
     "/v1/tags": tags,

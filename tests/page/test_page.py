@@ -183,6 +183,37 @@ def test_a_chart_by_the_hour_is_drawn(browser: Browser, plant: FakePlant) -> Non
         keep(page, "page-by-the-hour")
 
 
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
+def test_a_chart_shows_from_when_single_readings_are_here(
+    browser: Browser, plant: FakePlant, width: int, scheme: Any
+) -> None:
+    plant.archived_before = time.time() - 30 * 60
+    with Visit(browser, plant, width=width, height=844, color_scheme=scheme) as page:
+        if width <= 720:
+            page.locator("#views [data-to=trends]").click()
+        canvas, note = until_drawn(page, HOT), page.locator("#trends .archived")
+        expect(note).to_contain_text(
+            re.compile(r"^Before .+ only rollups are here; .+ archive: s3://lyon-penstock-arch")
+        )
+        expect(page.locator(".plots")).to_have_accessible_description(re.compile("in the archive"))
+        expect(canvas).to_have_attribute("aria-label", re.compile("only rollups before"))
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.wait_for_timeout(500)
+        keep(page, f"page-archived-{width}-{scheme}")
+        page.locator(".plots").focus()
+        page.keyboard.press("Shift+ArrowLeft")
+        expect(page.locator(".plots [role=status]")).not_to_contain_text("from rollups")
+        for _ in range(6):
+            page.keyboard.press("Shift+ArrowLeft")
+        expect(page.locator(".plots [role=status]")).to_contain_text("from rollups")
+        plant.expired_before = time.time() - 50 * 60
+        page.get_by_role("button", name="1 h", exact=True).click()
+        expect(note).to_contain_text("may have expired")
+        page.get_by_role("button", name="5 min").click()
+        expect(note).to_be_hidden()
+        expect(canvas).not_to_have_attribute("aria-label", re.compile("rollups"))
+
+
 def test_an_alarm_arrives_live_and_is_acknowledged_with_its_note(browser: Browser, plant: FakePlant) -> None:
     with Visit(browser, plant) as page:
         expect(page.locator("#counts [data-priority=critical]")).to_contain_text("0")

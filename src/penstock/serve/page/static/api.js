@@ -79,9 +79,20 @@ const HOUR_MS = 3600000;
  * One tag's course as columns {t, lo, hi, last, text, wide}: milliseconds and values, text for states.
  * `wide` is how long each lasts if that is longer than was asked for, else 0: of long ago the plant has hours only.
  */
-export async function series(tag, start, end, points, signal) {
+export const series = async (...asked) => (await course(...asked)).series;
+
+/**
+ * The same as {series, archivedMs, expiredMs}: single readings of before `archivedMs` may be in the archive alone, of
+ * before `expiredMs` nowhere any more; null: of none that were asked for.
+ */
+export async function course(tag, start, end, points, signal) {
   const answer = await ask(url("/v1/series", { tag, start: iso(start), end: iso(end), points }), { signal });
-  return columns(answer, (end - start) / points);
+  const moment = (text) => (text ? Date.parse(text) : null);
+  return {
+    series: columns(answer, (end - start) / points),
+    archivedMs: moment(answer.archived_before),
+    expiredMs: moment(answer.expired_before),
+  };
 }
 
 function columns({ items, bin_s: binS = 0, minutes_before: minutesBefore }, askedMs) {

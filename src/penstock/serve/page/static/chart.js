@@ -1,6 +1,7 @@
 // A trend on canvas, made for process values: the min/max band, limits as lines, gaps as gaps, anomalies as marks,
 // states as grey blocks. One lane a tag; lanes share a time axis. Why our own: ADR 4, the chart library.
 
+import { drawFloor } from "./archive.js";
 import { colours, sharp } from "./dom.js";
 import { extent, indexAt, linear, ticks, timeTicks } from "./scale.js";
 import { number } from "./words.js";
@@ -21,7 +22,7 @@ const LIMITS = [
 ];
 
 /**
- * Draws one lane: `{from, to, series, limits, usual, episodes, gapMs, cursorMs}`.
+ * Draws one lane: `{from, to, series, limits, usual, episodes, gapMs, cursorMs, archivedMs, labelled}`.
  * `series` is {t, lo, hi, last, text, wide} as of api.js; `episodes` are [{ms, untilMs, priority, value, because}].
  */
 export function drawLane(canvas, lane) {
@@ -33,6 +34,7 @@ export function drawLane(canvas, lane) {
   if (holdsStates(lane.series)) drawStates(plot, lane);
   else drawValues(plot, lane);
   drawEpisodeBars(plot, lane);
+  drawFloor(plot, lane);
   drawCursor(plot, lane);
 }
 

@@ -24,6 +24,7 @@ export class Plant extends EventTarget {
   balance = null;
   shards = [];
   conditions = [];
+  archivedIn = null;
   #flows = {};
   #countedAt = 0;
   #lag = null;
@@ -60,8 +61,8 @@ export class Plant extends EventTarget {
   }
 
   async loadPipeline() {
-    const { shards = [], conditions = [] } = await ask("/v1/plant");
-    Object.assign(this, { shards, conditions });
+    const { shards = [], conditions = [], archived_in: archivedIn = null } = await ask("/v1/plant");
+    Object.assign(this, { shards, conditions, archivedIn });
     this.#say("pipeline");
   }
 

@@ -1,6 +1,7 @@
 // The chosen tags over time: one lane a tag, one time axis, live until someone looks back.
 
-import { anomalies, inTurn, series } from "./api.js";
+import { anomalies, course, inTurn } from "./api.js";
+import { cursorNote, floorNote, saidFloor } from "./archive.js";
 import { EDGE, GUTTER, drawAxis, drawLane, episodeAt, valueAt } from "./chart.js";
 import { append, emptySeries, gapOf } from "./course.js";
 import { beforePaint, find, h, icon, whenQuiet } from "./dom.js";
@@ -38,6 +39,7 @@ export class Trends extends EventTarget {
   #ranges;
   #liveButton;
   #said;
+  #note;
 
   constructor(plant, courses) {
     super();
@@ -108,10 +110,10 @@ export class Trends extends EventTarget {
     const [from, to] = this.#window();
     lane.loadedAt = Date.now();
     this.#courses.want(lane.tag);
-    const [course] = await inTurn(() =>
-      Promise.all([series(lane.tag, from, to + 1, POINTS, signal), this.#loadEpisodes(lane)]),
+    const [found] = await inTurn(() =>
+      Promise.all([course(lane.tag, from, to + 1, POINTS, signal), this.#loadEpisodes(lane)]),
     );
-    lane.series = course;
+    Object.assign(lane, found);
     this.#catchUp(lane);
     this.#draw();
   }
@@ -163,6 +165,7 @@ export class Trends extends EventTarget {
     this.#stack = h("div", { class: "lanes" });
     this.#axis = h("canvas", { class: "axis", "aria-hidden": "true" });
     this.#said = h("p", { class: "unseen", role: "status" });
+    this.#note = h("p", { class: "archived", id: "archived", hidden: true });
     this.#empty = h(
       "p",
       { class: "empty" },
@@ -177,6 +180,7 @@ export class Trends extends EventTarget {
         tabindex: "0",
         role: "application",
         "aria-label": "Trend chart. Left and right move the cursor, plus and minus zoom, Home returns to live.",
+        "aria-describedby": "archived",
       },
       this.#stack,
       this.#axis,
@@ -187,6 +191,7 @@ export class Trends extends EventTarget {
       h("header", {}, h("h2", {}, "Trends"), h("div", { class: "side" }, this.#ranges, this.#liveButton)),
       this.#empty,
       this.#box,
+      this.#note,
     );
     this.#listen();
   }
@@ -249,7 +254,9 @@ export class Trends extends EventTarget {
   #paint() {
     const [from, to] = this.#window();
     const tall = Math.max(LANE_LEAST_PX, LANE_PX[this.#lanes.size] ?? LANE_LEAST_PX);
-    for (const lane of this.#lanes.values()) if (lane.canvas) this.#paintLane(lane, from, to, tall);
+    const said = new Set();
+    for (const lane of this.#lanes.values()) if (lane.canvas) this.#paintLane(lane, from, to, tall, said);
+    this.#sayFloors();
     if (this.#axis.clientWidth)
       drawAxis(
         this.#axis,
@@ -260,7 +267,8 @@ export class Trends extends EventTarget {
       );
   }
 
-  #paintLane(lane, from, to, tall) {
+  /** `said` has the floors that a lane above is labelled with: once is enough. */
+  #paintLane(lane, from, to, tall, said) {
     const tag = this.#plant.tags.get(lane.tag) ?? {};
     const states = lane.series.text.some((word) => word != null);
     lane.canvas.style.height = `${states ? STATE_PX : tall}px`;
@@ -269,11 +277,20 @@ export class Trends extends EventTarget {
       from,
       to,
       cursorMs: this.#cursor,
+      labelled: !states && !said.has(lane.archivedMs),
       limits: tag.limits ?? {},
       usual: this.#courses.of(lane.tag)?.usual ?? null,
     });
+    if (lane.labelled) said.add(lane.archivedMs);
     drawLane(lane.canvas, lane);
     this.#sayValue(lane, tag);
+  }
+
+  #sayFloors() {
+    const note = floorNote([...this.#lanes.values()], this.#plant.archivedIn);
+    const words = note.map((part) => part.textContent ?? part).join("");
+    if (this.#note.textContent !== words) this.#note.replaceChildren(...note);
+    this.#note.hidden = note.length === 0;
   }
 
   #sayValue(lane, tag) {
@@ -288,7 +305,7 @@ export class Trends extends EventTarget {
     lane.value.textContent = seen ? (seen.text ?? `${number(seen.last)} ${unit(latest?.unit ?? tag.unit)}`) : "no data";
     lane.canvas.setAttribute(
       "aria-label",
-      `${lane.tag}: ${lane.value.textContent}, ${lane.episodes.length} anomalies in view`,
+      `${lane.tag}: ${lane.value.textContent}, ${lane.episodes.length} anomalies in view${saidFloor(lane)}`,
     );
   }
 
@@ -359,7 +376,7 @@ export class Trends extends EventTarget {
     const [from, to] = this.#window();
     this.#moveCursor(Math.min(to, Math.max(from, (this.#cursor ?? to) + by)));
     this.#paint();
-    const values = [...this.#lanes.values()].map((lane) => `${leaf(lane.tag)} ${lane.value.textContent}`);
+    const values = [...this.#lanes.values()].map((lane) => `${leaf(lane.tag)} ${lane.value.textContent}${cursorNote(lane)}`);
     const episode = this.#tip.element.hidden ? "" : ` ${this.#tip.element.textContent}`;
     this.#said.textContent = `${at(this.#cursor)}: ${values.join(", ")}.${episode}`;
   }
@@ -371,4 +388,12 @@ export class Trends extends EventTarget {
   }
 }
 
-const newLane = (tag) => ({ tag, series: emptySeries(), episodes: [], gapMs: Infinity, loadedAt: Date.now() });
+const newLane = (tag) => ({
+  tag,
+  series: emptySeries(),
+  archivedMs: null,
+  expiredMs: null,
+  episodes: [],
+  gapMs: Infinity,
+  loadedAt: Date.now(),
+});
