@@ -50,8 +50,8 @@ class Sensor:
         phase = zlib.crc32(self.tag.encode()) % 1_000
         turn = math.sin(2 * math.pi * (moment + phase * 7) / self.period_s)
         noise = (zlib.crc32(f"{self.tag}{int(moment * 2)}".encode()) % 1_000 / 500 - 1) * 0.18
-        drift = max(0.0, 1 - (self.now() - moment) / 1_500) * 2.6 if self.fault == "drift" else 0.0
-        return self.middle + self.swing * (0.6 * turn + noise + drift)
+        drift = max(0.0, 1 - (self.now() - moment) / 1_500) if self.fault == "drift" else 0.0
+        return self.middle + self.swing * (0.6 * turn * (1 - drift) + noise + 2.8 * drift)
 
     def state(self, moment: float) -> str:
         return STATES[(0, 0, 0, 2, 0, 0, 1)[int(moment / 400) % 7]]

@@ -365,7 +365,7 @@ def test_the_quarantine_is_listed_with_its_reasons_and_redriven(browser: Browser
 
 def test_light_and_dark_follow_the_device_and_the_button(browser: Browser, plant: FakePlant) -> None:
     for scheme in ("light", "dark"):
-        with Visit(browser, plant, color_scheme=scheme) as page:
+        with Visit(browser, plant, height=1060, color_scheme=scheme) as page:
             assert page.evaluate("document.documentElement.dataset.theme") == scheme
             page.locator("#tree .node[data-path='lyon/stamping/line-3']").click()
             until_drawn(page, HOT)
