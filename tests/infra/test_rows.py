@@ -6,6 +6,7 @@
 import functools
 import json
 from collections.abc import Iterator, Mapping
+from datetime import date
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,6 +15,7 @@ from infra.snapshot import kept
 from penstock.infra.ports import HTTPS, POSTGRESQL, REDIS
 from penstock.infra.reading import PROFILES, read_deployment
 from penstock.infra.rules.template import Resource, Template
+from penstock.store.archive import ArchiveClass, manifest_key, object_key
 
 STANDARD = {"s3", "secretsmanager", "ecr.api", "ecr.dkr", "logs"}
 KINESIS = STANDARD | {"kinesis-streams"}
@@ -518,6 +520,19 @@ def test_files_of_the_archive_grow_colder_and_go_after_their_lock(profile: str) 
         assert rule["noncurrent_version_expiration"][0]["noncurrent_days"] == (1 if "standard" in prefix else 30)
         assert rule["abort_incomplete_multipart_upload"]
         assert rule["status"] == "Enabled"
+
+
+def test_every_file_of_virginia_falls_under_the_rule_of_its_class() -> None:
+    rules = one("virginia", "aws_s3_bucket_lifecycle_configuration", "archive_archive_life").get("rule")
+    day, sha256 = date(2026, 11, 20), bytes(32)
+    keys = {
+        manifest_key(day, 1, sha256): "keep",
+        object_key(day, 1, 1, sha256, ArchiveClass.CRITICAL): "keep",
+        object_key(day, 1, 1, sha256): "keep",
+        object_key(day, 1, 1, sha256, ArchiveClass.STANDARD): "standard",
+    }
+    for key, wanted in keys.items():
+        assert [rule["id"] for rule in rules if f"readings/{key}".startswith(rule["filter"][0]["prefix"])] == [wanted]
 
 
 @each

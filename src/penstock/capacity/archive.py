@@ -86,9 +86,8 @@ def archive_for(demand: Demand, design: Design) -> tuple[Year, ...]:
 
 
 def objects_a_month(demand: Demand, design: Design) -> float:
-    """What is put: files, and a manifest a day and class."""
-    kept = [one for one in classes(demand, design) if one.share]
-    return sum(_files_a_month(one, demand, design) for one in kept) + len(kept) * m.MONTH_S / m.DAY_S
+    """What is put: files, and a manifest a day. What comes late is not counted: two more a day at most."""
+    return m.MONTH_S / m.DAY_S + sum(_files_a_month(one, demand, design) for one in classes(demand, design))
 
 
 def moved_a_month(demand: Demand, design: Design) -> Mapping[str, float]:
