@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from penstock.store.port import GROUP_TAGS
 from penstock.store.postgres import Database, translated
 from penstock.store.sql import statements
-from penstock.telemetry import FORGOTTEN_MINUTES, MINUTES_BEGIN, log
+from penstock.telemetry import FORGOTTEN_MINUTES, MINUTES_BEGIN
 
 SQL: Final = statements("minutes")
 ROWS_MAX: Final = 20_000
@@ -39,8 +39,6 @@ class OldMinutes:
             found = {grp: await self._gently(grp) for grp in groups}
             gone += sum(found.values())
             groups = [grp for grp in groups if found[grp]]
-        if gone:
-            log.info("old rollups by the minute left the database; those by the hour stay", minutes=gone)
         return gone
 
     async def tell(self) -> None:
