@@ -216,6 +216,7 @@ def test_a_chart_shows_from_when_single_readings_are_here(
 
 def test_an_alarm_arrives_live_and_is_acknowledged_with_its_note(browser: Browser, plant: FakePlant) -> None:
     with Visit(browser, plant) as page:
+        expect(page.locator("#link")).to_contain_text("Live")
         expect(page.locator("#counts [data-priority=critical]")).to_contain_text("0")
         plant.raise_alarm(alarm(99, HOT, test="limit_hh", priority="critical", because="78.3 °C is above 78 °C."))
         item = page.locator("[data-alarm='99']")
@@ -230,6 +231,7 @@ def test_an_alarm_arrives_live_and_is_acknowledged_with_its_note(browser: Browse
 
 def test_what_is_pressed_while_an_alarm_arrives_is_still_clicked(browser: Browser, plant: FakePlant) -> None:
     with Visit(browser, plant) as page:
+        expect(page.locator("#link")).to_contain_text("Live")
         page.locator("[data-alarm='2']").get_by_role("button", name="Shelve").hover()
         page.mouse.down()
         plant.raise_alarm(alarm(99, HOT, test="limit_hh", priority="low", because="78.3 °C is above 78 °C."))
