@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from penstock.compose.archive import archive_now, archiving, opened_archive
+from penstock.compose.archive import archive_now, archiving, keeping_of, limits_of, opened_archive
 from penstock.errors import Misconfigured
 from penstock.settings import Settings, read_settings
 from penstock.store.archive_s3 import S3Archive
@@ -108,6 +109,9 @@ async def test_a_bucket_is_opened_by_its_url(tmp_path: Path) -> None:
         assert archive.url == "s3://bucket/a"
 
 
+LOCKED = {"url": "s3://b", "retention": "sealed", "region": "eu-west-3"}
+
+
 @pytest.mark.parametrize(
     ("store", "more", "setting"),
     [
@@ -124,6 +128,17 @@ async def test_a_bucket_is_opened_by_its_url(tmp_path: Path) -> None:
             },
             "store.keep_days",
         ),
+        (
+            {"keep_days": 30},
+            {"process": {"window_days": 3}, "archive": LOCKED | {"standard_days": 31}},
+            "store.keep_days",
+        ),
+        (
+            {"keep_days": 30, "keep_critical_days": 89.5},
+            {"process": {"window_days": 3}, "archive": LOCKED | {"standard_days": 60, "retention_days": 90}},
+            "store.keep_critical_days",
+        ),
+        ({}, {"archive": LOCKED | {"standard_days": 90, "retention_days": 89}}, "archive.standard_days"),
     ],
 )
 async def test_readings_may_leave_only_where_something_keeps_them_and_none_can_still_come(
@@ -136,6 +151,21 @@ async def test_readings_may_leave_only_where_something_keeps_them_and_none_can_s
         async with archiving(settings, database):
             pass
     assert told.value.setting == setting
+
+
+@pytest.mark.parametrize("retention", ["sealed", "ephemeral"])
+def test_times_that_leave_the_archive_a_day_more_than_the_database_are_taken(tmp_path: Path, retention: str) -> None:
+    """Critical ones may stay longer than the archive keeps others: of a tag that turned, what may expire stays too."""
+    settings = read_settings(
+        data=tmp_path,
+        archive=LOCKED | {"retention": retention, "standard_days": 90, "retention_days": 365},
+        process={"window_days": 3},
+        store={"keep_days": 88, "keep_critical_days": 90},
+    )
+    assert keeping_of(settings) == (timedelta(days=88), timedelta(days=90))
+    limits = limits_of(settings)
+    assert (limits.keep, limits.keep_standard) == (timedelta(days=365), timedelta(days=90))
+    assert limits_of(given(tmp_path)).keep_standard is None
 
 
 async def test_what_is_archived_leaves_by_itself_when_it_is_old(database: Database, tmp_path: Path) -> None:

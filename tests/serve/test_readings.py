@@ -16,7 +16,9 @@ from litestar.exceptions import LitestarException
 
 from make import R
 from penstock.errors import Unavailable
-from penstock.store.read import Reader
+from penstock.serve.fates import archived_at
+from penstock.store.forget_books import Floor
+from penstock.store.read import Reader, at
 from serve.plant import NOW_US, Plant, T
 
 S = 1_000_000
@@ -221,6 +223,51 @@ async def test_files_say_so_in_a_header(client: httpx.AsyncClient, forgotten: in
     assert answer.headers["penstock-archived-before"] == "2026-09-21T00:00:00.000000Z"
     answer = await client.get("/v1/readings", params=query | {"start": str(forgotten)})
     assert "penstock-archived-before" not in answer.headers
+
+
+@pytest.fixture
+async def expired(plant: Plant, forgotten: int) -> str:
+    """Of the day that left, the archive need not hold any more what was not critical; up to when that was."""
+    async with plant.database.transaction() as connection:
+        await connection.execute(
+            "insert into archive_segment (day, number, url, flush_lo, flush_hi, readings, bytes, manifest,"
+            " manifest_sha256, made_at, standard_until) select '2026-09-20', 1, 's3://record', 0, 1, 1, 1, 'day', %s,"
+            " now(), now() - interval '1 s'",
+            (bytes(32),),
+        )
+        await connection.execute(
+            "insert into archive_standard select tag_id, '2026-09-19', '2026-09-20' from tag where path = %s", (T,)
+        )
+    return "2026-09-21T00:00:00.000000Z"
+
+
+async def test_what_may_be_nowhere_any_more_is_told(
+    plant: Plant, client: httpx.AsyncClient, forgotten: int, expired: str
+) -> None:
+    page = await get(client, "/v1/readings", tag=T)
+    assert (page["archived_before"], page["archived_in"], page["expired_before"]) == (expired, "s3://record", expired)
+    assert (await get(client, "/v1/series", tag=T, start=forgotten - S, end=forgotten + S))["expired_before"] == expired
+    answer = await client.get("/v1/readings", params={"tag": T, "format": "csv"})
+    assert answer.headers["penstock-expired-before"] == expired
+    assert (await get(client, "/v1/readings", tag=T, start=forgotten))["expired_before"] is None
+    async with plant.database.transaction() as connection:
+        await connection.execute("update archive_segment set day = '2026-09-19'")
+    for start, told in ((forgotten - 2 * DAY_US, "2026-09-20T00:00:00.000000Z"), (forgotten - DAY_US, None)):
+        page = await get(client, "/v1/readings", tag=T, start=start)
+        assert (page["archived_before"], page["expired_before"]) == (expired, told)
+    async with plant.database.transaction() as connection:
+        await connection.execute("update archive_segment set standard_until = now() + interval '1 hour'")
+    answer = await client.get("/v1/readings", params={"tag": T, "format": "csv"})
+    assert "penstock-archived-before" in answer.headers
+    assert "penstock-expired-before" not in answer.headers
+
+
+def test_a_trace_says_what_has_expired() -> None:
+    floor_us = NOW_US // DAY_US * DAY_US
+    floors = {"kept": Floor(at(floor_us), None), "gone": Floor(at(floor_us), None, at(floor_us))}
+    assert archived_at(floors, "kept", floor_us - 1) == "archive day=2026-09-20"
+    assert archived_at(floors, "gone", floor_us - 1) == "archive day=2026-09-20 (expired)"
+    assert [archived_at(floors, path, floor_us) for path in ("kept", "gone", "here")] == [None, None, None]
 
 
 async def test_a_file_that_is_being_made_while_its_readings_leave_is_cut_off(

@@ -16,13 +16,14 @@ from penstock.errors import Misconfigured, Tampered, Unavailable
 from penstock.store.archive import Retention
 from penstock.store.archive_s3 import MIB, S3Archive, S3Settings, open_s3, read_url
 from penstock.store.archive_s3_trouble import Asked, trouble
-from penstock.store.archiver import Archiver
+from penstock.store.archiver import ArchiveLimits, Archiver
 from penstock.store.forget_books import Keeping
 from penstock.store.forgetter import Forgetter
 from penstock.store.history import PostgresHistory
 from penstock.store.postgres import Database
 from penstock.store.seal import Sealer
 from simaws import REGION, SimulatedAws
+from store.test_archive_classes import turn
 from store.test_history import ask, good, make_tags
 from store.test_history_machine import DAY, NOW, Writer
 
@@ -229,6 +230,35 @@ async def test_a_day_goes_into_the_bucket_whole(aws: SimulatedAws, postgres_url:
     )
     assert told["ObjectLockRetainUntilDate"] == locked
     assert len(s3.list_objects_v2(Bucket=bucket)["Contents"]) == 2
+    await history.close()
+    await database.close()
+
+
+async def test_two_classes_are_locked_for_two_times_and_the_critical_outlives_the_other(
+    aws: SimulatedAws, postgres_url: str
+) -> None:
+    database = Database(postgres_url, application="test", connections_max=4)
+    await database.open()
+    history = PostgresHistory(database)
+    await make_tags(history)
+    turn(postgres_url, [1])
+    writer = await Writer.start(history)
+    for day in range(2):
+        await writer.flush([good(tag, NOW + (day - 400) * DAY + i, i / 3) for tag in (1, 2) for i in range(100)])
+    await Sealer(database, 1.0).seal(0)
+    bucket, s3 = made_bucket(aws), aws.client("s3")
+    week = timedelta(days=7)
+    async with opened(aws, bucket) as archive:
+        await Archiver(database, archive, ArchiveLimits(keep_standard=timedelta(days=90))).run()
+        keys = sorted(each["Key"] for each in s3.list_objects_v2(Bucket=bucket)["Contents"])
+        heads = {key: s3.head_object(Bucket=bucket, Key=key)["ObjectLockRetainUntilDate"] for key in keys}
+        days = sorted(("standard" in key, (until - datetime.now(UTC)).days) for key, until in heads.items())
+        assert days == [(False, 2_556)] * 4 + [(True, 89)] * 2
+        assert (await Forgetter(database, archive, Keeping(week, None)).run()).readings == 100
+        for key in keys:
+            if "standard" in key:  # as a lifecycle rule does it, once the lock has ended
+                s3.delete_object(Bucket=bucket, Key=key)
+        assert (await Forgetter(database, archive, Keeping(week, week)).run()).readings == 100
     await history.close()
     await database.close()
 
