@@ -169,7 +169,8 @@ class StoreSettings(Room):
     keep_minutes_days: float = Field(
         default=0.0,
         ge=0,
-        description="Rollups by the minute older than this leave the database; those by the hour stay. 0: for ever.",
+        description="Rollups by the minute older than this, a day at least, leave the database by whole UTC hours; "
+        "those by the hour stay. 0: for ever.",
     )
     connections_max: int = Field(default=10, gt=1, description="Connections of one process.")
     disk_free_min_bytes: int = Field(

@@ -14,7 +14,7 @@ from penstock.store.sql import statements
 from penstock.telemetry import FORGOTTEN_MINUTES, MINUTES_BEGIN
 
 SQL: Final = statements("minutes")
-ROWS_MAX: Final = 20_000
+ROWS_MAX: Final = 10_000
 """Minutes deleted in one transaction."""
 
 
