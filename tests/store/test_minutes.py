@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.store.history import PostgresHistory
-from penstock.store.minutes import OldMinutes, only_one
+from penstock.store.minutes import OldMinutes, minutes_floor, only_one
 from penstock.store.postgres import Database
 from penstock.store.read import EARLIEST_US, LATEST_US
 from penstock.store.rollups import HOUR_US, MINUTE_US, Interval, Rollups
@@ -210,6 +210,20 @@ async def test_two_at_once_beside_seals_of_late_readings_delete_each_minute_once
     assert sum(gone) + rest >= 3 * 240, "what came late may have gone a second time, in part"
     assert ask(filled.database, BELOW) == [(0,)]
     await filled.check()
+
+
+async def test_what_leaves_while_it_is_read_is_still_shown(filled: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Floor and rows are of one moment."""
+
+    async def asked(connection: psycopg.AsyncConnection) -> int | None:
+        floor_us = await minutes_floor(connection)
+        await OldMinutes(filled.database, 2 * HOURS).run()
+        return floor_us
+
+    monkeypatch.setattr("penstock.store.rollups.minutes_floor", asked)
+    await filled.check()
+    await filled.check()
+    assert filled.floor_us, "they left meanwhile"
 
 
 async def test_a_seal_is_not_waited_for_and_waits_for_nobody_long(filled: World) -> None:
