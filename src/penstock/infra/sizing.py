@@ -31,7 +31,10 @@ YEARS_MIN: Final = 0.1
 """The planner's limits."""
 CPU_UNITS: Final = 1_024
 CONNECTION_BYTES: Final = 9_531_392
-"""PostgreSQL at RDS allows a connection for so much of its memory, unless it is told otherwise."""
+"""PostgreSQL at RDS allows a connection for so much of the memory it is left, unless it is told otherwise."""
+MEMORY_LEFT: Final = 0.84
+"""Least of Amazon's table: a unit of 2 GiB takes 189 connections, where all of it would take 225; larger ones are
+left more."""
 CONNECTIONS_MAX: Final = 5_000
 CONNECTIONS_MAX_HALF: Final = 2_000
 """Aurora's, where it may shrink to half a capacity unit."""
@@ -67,7 +70,7 @@ def connections_of(part: DatabasePart) -> int:
     is_aurora = part.engine == "aurora"
     gib = part.acu_max * ACU_GIB if is_aurora else known.get(part.instance, UNKNOWN_GIB)
     most = CONNECTIONS_MAX_HALF if is_aurora and part.acu_min < 1 else CONNECTIONS_MAX
-    return min(int(gib * 2**30 / CONNECTION_BYTES), most)
+    return min(int(MEMORY_LEFT * gib * 2**30 / CONNECTION_BYTES), most)
 
 
 def demand_of(deployment: Deployment) -> Demand:
