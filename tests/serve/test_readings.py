@@ -158,6 +158,23 @@ async def test_a_series_keeps_the_extremes(plant: Plant, client: httpx.AsyncClie
     assert (await get(client, "/v1/series", tag=T, points=5_000, **span))["bin_s"] == 0.0
 
 
+async def test_states_are_charted_from_readings_however_long_the_chart_is(
+    plant: Plant, client: httpx.AsyncClient
+) -> None:
+    mode, hour_us = "lyon/press/mode", 3_600 * S
+    states = [("RUNNING", 30 * 24), ("DOWN", 25), ("RUNNING", 24), ("DOWN", 1)]
+    await plant.store(*(R(mode, NOW_US - hours * hour_us, state=state) for state, hours in states))
+    await plant.seal()
+    for days, shown in ((1, 2), (60, 4)):
+        chart = await get(client, "/v1/series", tag=mode, start=NOW_US - days * 24 * hour_us, end=NOW_US)
+        assert (chart["source"], chart["bin_s"]) == ("readings", 0.0)
+        assert [item["state"] for item in chart["items"]] == [state for state, _ in states[-shown:]]
+    await forget_before(plant, NOW_US - 24 * hour_us, mode)
+    chart = await get(client, "/v1/series", tag=mode, start=NOW_US - 60 * 24 * hour_us, end=NOW_US)
+    assert chart["archived_before"] is not None
+    assert [item["state"] for item in chart["items"]][-2:] == ["RUNNING", "DOWN"], "what is here is shown"
+
+
 async def test_a_window_sums_up_the_last_minutes(plant: Plant, client: httpx.AsyncClient) -> None:
     await plant.store(R(T, NOW_US - 400 * S, 100.0), R(T, NOW_US - 10 * S, 2.0), R(T, NOW_US, 4.0))
     window = await get(client, "/v1/window", tag=T, seconds=300)
@@ -182,12 +199,12 @@ async def test_a_window_from_the_cache_is_what_the_history_says(plant: Plant, cl
     assert (told[1]["max"], told[3]["min"], told[1]["last"]) == (99.0, -99.0, exact[1]["last"])
 
 
-async def forget_before(plant: Plant, day_us: int) -> None:
+async def forget_before(plant: Plant, day_us: int, path: str = T) -> None:
     """As the forgetter does it, without an archive: tell first, then delete."""
     async with plant.database.transaction() as connection:
         await connection.execute(
             "insert into forgotten (tag_id, before) select tag_id, to_timestamp(%s) from tag where path = %s",
-            (day_us // S, T),
+            (day_us // S, path),
         )
         await connection.execute("delete from segment where t1 < to_timestamp(%s)", (day_us // S,))
 

@@ -153,7 +153,7 @@ async def chart(  # noqa: PLR0913, PLR0917  # each is a word of the query
         raise Undecodable("start is after end", code="bad_range")
     left = await floor_above(desk.forgotten, found.tag_id, start_us) is not None
     span_us = start_us, end_us
-    answer = await series(desk.reader, desk.rollups, found.tag_id, found.path, span_us, points, coarse=left)
+    answer = await series(desk.reader, desk.rollups, found, span_us, points, coarse=left)
     floor = await floor_above(desk.forgotten, found.tag_id, start_us)
     answer.archived_before, answer.expired_before = floor and moment(floor.before), expired_before(floor)
     return answer

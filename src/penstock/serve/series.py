@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from penstock.model.quality import is_bad
+from penstock.model.tag import Tag
 from penstock.serve.answers import SeriesAnswer, SeriesPoint, WindowAnswer
 from penstock.serve.words import rfc3339, rfc3339_all
 from penstock.store.pack import Points
@@ -20,34 +21,35 @@ BINS_MAX: Final = 20_000
 """Likewise rollups: of more, those of the next wider interval."""
 
 
-async def series(  # noqa: PLR0913, PLR0917  # a chart's frame
-    reader: Reader,
-    rollups: Rollups,
-    tag_id: int,
-    path: str,
-    span_us: tuple[int, int],
-    points: int,
-    *,
-    coarse: bool = False,
+async def series(  # noqa: PLR0913  # a chart's frame
+    reader: Reader, rollups: Rollups, tag: Tag, span_us: tuple[int, int], points: int, *, coarse: bool = False
 ) -> SeriesAnswer:
     """Least, greatest and last of each of about *points* intervals; every reading where there are fewer.
 
-    *coarse*: from rollups, since the readings themselves are not all here. Where minutes have left, by the hour.
+    *coarse*: from rollups, since the readings themselves are not all here. Where minutes have left, by the hour. States
+    have no rollups: of them the readings that are here, unless there are too many.
     """
-    start_us, end_us = span_us
-    width_us = max(1, (end_us - start_us) // points)
-    interval = _interval(end_us - start_us, width_us)
-    if interval != "1m" or coarse or await _in_minutes(reader, rollups, tag_id, span_us, width_us):
-        return await _from_rollups(rollups, tag_id, path, span_us, interval, width_us)
-    found = await reader.points(tag_id, start_us, end_us)
+    width_us = max(1, (span_us[1] - span_us[0]) // points)
+    interval = _interval(span_us[1] - span_us[0], width_us)
+    if tag.holds == "state":
+        rolled = await reader.count(tag.tag_id, *span_us) > READINGS_MAX
+    else:
+        rolled = interval != "1m" or coarse or await _in_minutes(reader, rollups, tag.tag_id, span_us, width_us)
+    if rolled:
+        return await _from_rollups(rollups, tag, span_us, interval, width_us)
+    return await _from_readings(reader, tag, span_us, points, width_us)
+
+
+async def _from_readings(
+    reader: Reader, tag: Tag, span_us: tuple[int, int], points: int, width_us: int
+) -> SeriesAnswer:
+    found = await reader.points(tag.tag_id, *span_us)
     texts = await reader.texts(found)
     if len(found) <= points:
-        return SeriesAnswer(tag=path, source="readings", bin_s=0.0, items=_each(found, texts))
-    if texts:
-        last = _last_of_bins(found, width_us)
-        return SeriesAnswer(tag=path, source="readings", bin_s=width_us / 1e6, items=_each(found.pick(last), texts))
-    items = _bin_points(bins_of(found, width_us))
-    return SeriesAnswer(tag=path, source="readings", bin_s=width_us / 1e6, items=items)
+        return SeriesAnswer(tag=tag.path, source="readings", bin_s=0.0, items=_each(found, texts))
+    last = found.pick(_last_of_bins(found, width_us))
+    items = _each(last, texts) if texts else _bin_points(bins_of(found, width_us))
+    return SeriesAnswer(tag=tag.path, source="readings", bin_s=width_us / 1e6, items=items)
 
 
 def _interval(length_us: int, width_us: int) -> Interval:
@@ -64,18 +66,18 @@ async def _in_minutes(reader: Reader, rollups: Rollups, tag_id: int, span_us: tu
     return await reader.count(tag_id, *span_us) > READINGS_MAX
 
 
-async def _from_rollups(  # noqa: PLR0913, PLR0917  # a chart's frame
-    rollups: Rollups, tag_id: int, path: str, span_us: tuple[int, int], interval: Interval, width_us: int
+async def _from_rollups(
+    rollups: Rollups, tag: Tag, span_us: tuple[int, int], interval: Interval, width_us: int
 ) -> SeriesAnswer:
     """Minutes as far as they are here, and hours of before: those never leave."""
     start_us, end_us = span_us
-    page = await rollups.read(tag_id, start_us, end_us, interval, BINS_MAX + 1)
+    page = await rollups.read(tag.tag_id, start_us, end_us, interval, BINS_MAX + 1)
     parts, floor_us = [page.bins], page.minutes_before_us
     if floor_us is not None:
-        hours = await rollups.read(tag_id, start_us, min(floor_us, end_us), "1h", BINS_MAX + 1)
+        hours = await rollups.read(tag.tag_id, start_us, min(floor_us, end_us), "1h", BINS_MAX + 1)
         parts.append(hours.bins)
     return SeriesAnswer(
-        tag=path,
+        tag=tag.path,
         source=f"rollup_{interval}",
         bin_s=max(width_us, WIDTH_US[interval]) / 1e6,
         items=_bin_points(merge([_widen(bins, width_us, start_us) for bins in parts])),
