@@ -122,6 +122,9 @@ class View:
     def behind_ms(self, shard: str) -> int:
         return 1_000 if self._taken.get(shard) else 0
 
+    def unheard(self, shard: str) -> bool:  # noqa: ARG002  # it is all here
+        return False
+
     async def wait(self, timeout_s: float, shards: Sequence[str] = ()) -> None:
         try:
             async with asyncio.timeout(10 * timeout_s):

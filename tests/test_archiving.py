@@ -173,7 +173,7 @@ async def test_what_is_archived_leaves_by_itself_when_it_is_old(database: Databa
         data=tmp_path,
         archive=given(tmp_path).archive.model_dump(),
         process={"window_days": 3},
-        store={"keep_days": 5, "keep_critical_days": 3_000},
+        store={"keep_days": 5, "keep_critical_days": 2_000},
     )
     history = PostgresHistory(database)
     await (await Writer.start(history)).flush([good(1, NOW - 399 * DAY, 1.0)])

@@ -196,7 +196,9 @@ class ArchiveSettings(Room):
         description="`ephemeral` locks nothing (all that `files:` can do), `governance` locks what a named role may "
         "unlock, `sealed` what nobody can unlock before its time.",
     )
-    retention_days: float = Field(default=2_557.0, gt=0, description="How long what is archived stays locked.")
+    retention_days: float = Field(
+        default=2_557.0, gt=0, description="How long what is archived stays locked, and may be counted on."
+    )
     standard_days: float = Field(
         default=0.0,
         ge=0,

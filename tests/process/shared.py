@@ -123,6 +123,9 @@ class SharedMemory:
     def behind_ms(self, shard: str) -> int:
         return 1_000 if self._waiting(shard) else 0
 
+    def unheard(self, shard: str) -> bool:
+        return False
+
     def _waiting(self, shard: str) -> bool:
         return any(entry.position > self._given.get(shard, 0) for entry in self.entries[shard][-1:])
 

@@ -42,12 +42,16 @@ class Belt:
         self.shards = list(shards)
         self.ended: set[str] = set()
         self.behind: dict[str, int] = {}
+        self.mute: set[str] = set()
 
     async def units(self) -> Sequence[Unit]:
         return [Unit(shard.name, (shard,)) for shard in self.shards]
 
     def behind_ms(self, shard: str) -> int:
         return self.behind.get(shard, 0)
+
+    def unheard(self, shard: str) -> bool:
+        return shard in self.mute
 
 
 class Between:
@@ -375,6 +379,23 @@ async def test_a_worker_without_progress_gives_its_unit_to_another(where: str) -
     assert [crew for crew, unit in plant.at_work if unit == "1"] != [first]
     await plant.crash("a")
     await plant.crash("b")
+
+
+@in_virtual_time
+async def test_a_worker_is_not_blamed_for_a_stream_that_does_not_answer_unless_it_holds_something() -> None:
+    plant = Plant([Shard("1")])
+    await plant.join("a")
+    await asyncio.sleep(TTL_S)
+    plant.stubborn.add("1")
+    plant.belt.mute.add("1")
+    plant.belt.behind["1"] = 5_000
+    before = events()["stuck"]
+    await asyncio.sleep(100)
+    assert events()["stuck"] == before
+    plant.in_hand["1"] = 5_000
+    await asyncio.sleep(31 + 2 * TTL_S)
+    assert events()["stuck"] > before
+    await plant.crash("a")
 
 
 @in_virtual_time

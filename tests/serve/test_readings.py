@@ -175,6 +175,25 @@ async def test_states_are_charted_from_readings_however_long_the_chart_is(
     assert [item["state"] for item in chart["items"]][-2:] == ["RUNNING", "DOWN"], "what is here is shown"
 
 
+async def test_many_states_are_read_in_stretches_and_too_many_are_refused_by_name(
+    plant: Plant, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mode, span = "lyon/press/mode", {"start": NOW_US - 100 * S, "end": NOW_US}
+    for begin in range(0, 100, 20):
+        await plant.store(*(R(mode, NOW_US - (100 - i) * S, state=f"S{i}") for i in range(begin, begin + 20)))
+        await plant.seal()
+    whole = await get(client, "/v1/series", tag=mode, points=10, **span)
+    assert whole["bin_s"] == 10.0
+    assert len(whole["items"]) in {10, 11}
+    assert whole["items"][-1]["state"] == "S99"
+    monkeypatch.setattr("penstock.serve.series.READINGS_MAX", 30)
+    assert await get(client, "/v1/series", tag=mode, points=10, **span) == whole
+    monkeypatch.setattr("penstock.serve.series.STATES_MAX", 60)
+    refused = await client.get("/v1/series", params={"tag": mode} | span)
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_range")
+    assert "ask for a shorter one" in refused.json()["detail"]
+
+
 async def test_a_window_sums_up_the_last_minutes(plant: Plant, client: httpx.AsyncClient) -> None:
     await plant.store(R(T, NOW_US - 400 * S, 100.0), R(T, NOW_US - 10 * S, 2.0), R(T, NOW_US, 4.0))
     window = await get(client, "/v1/window", tag=T, seconds=300)

@@ -410,21 +410,27 @@ async def test_a_disk_that_is_full_is_left_as_it_was(files: FilesArchive, tmp_pa
     assert [path for path in folder(files).rglob("*") if path.is_file()] == []
 
 
+class Locking(Failing):
+    """Says that it locks."""
+
+    def __init__(self, archive: FilesArchive, at: int) -> None:
+        super().__init__(archive, at, kept=False)
+        self.retention = Retention.GOVERNANCE
+        self.asked: list[datetime | None] = []
+
+    async def put(self, key: str, file: Path, digest: bytes, until: datetime | None) -> Kept:
+        self.asked.append(until)
+        await super().put(key, file, digest, None)
+        return Kept("tag", "version", until)
+
+
 async def test_locks_are_counted_from_the_beginning_so_that_a_repeat_asks_for_the_same(
     database: Database, writer: Writer, files: FilesArchive
 ) -> None:
-    asked: list[datetime | None] = []
-
-    class Locking(Failing):
-        async def put(self, key: str, file: Path, digest: bytes, until: datetime | None) -> Kept:
-            asked.append(until)
-            await super().put(key, file, digest, None)
-            return Kept("tag", "version", until)
-
     await writer.flush([good(1, LONG_AGO, 1.0)])
     await seal_all(database)
-    locking = Locking(files, 2, kept=False)
-    locking.retention = Retention.GOVERNANCE
+    locking = Locking(files, 2)
+    asked = locking.asked
     with pytest.raises(Unavailable):
         await archiver(database, locking).run()
     await asyncio.sleep(1.1)
@@ -433,6 +439,22 @@ async def test_locks_are_counted_from_the_beginning_so_that_a_repeat_asks_for_th
     assert asked[0] is not None
     assert asked[0] - datetime.now(UTC) > timedelta(days=2_556)
     assert ask(database, "select version, locked_until from archive_object") == [("version", asked[0])]
+
+
+async def test_a_day_that_waited_for_longer_than_it_is_kept_is_archived_all_the_same(
+    database: Database, writer: Writer, files: FilesArchive
+) -> None:
+    """S3 takes no lock that is over."""
+    await writer.flush([good(1, LONG_AGO, 1.0)])
+    await seal_all(database)
+    locking = Locking(files, 1)
+    with pytest.raises(Unavailable):
+        await archiver(database, locking).run()
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute("update archive_day set begun_at = begun_at - interval '3000 days'")
+    assert (await archiver(database, locking).run()).readings == 1
+    assert all(until is not None and until > datetime.now(UTC) for until in locking.asked)
+    assert ask(database, "select kept_until < now(), locked_until > now() from archive_segment") == [(True, True)]
 
 
 async def test_an_archiver_that_is_stopped_leaves_the_day_for_the_next(

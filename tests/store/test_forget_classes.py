@@ -126,6 +126,27 @@ async def test_what_the_archive_need_not_hold_for_another_day_stays_and_holds_up
     ]
 
 
+@pytest.mark.parametrize("column", ["kept_until", "locked_until"])
+async def test_a_day_that_the_archive_need_not_hold_at_all_stays_and_holds_up_nothing(
+    database: Database, archived: list[Any], files: FilesArchive, column: str
+) -> None:
+    """Of whatever class; of what an older version archived only the lock is known."""
+    await run_in(database, "update archive_segment set kept_until = null")
+    first = "select min(day) from archive_segment"
+    await run_in(database, f"update archive_segment set {column} = now() + interval '23 hours' where day = ({first})")
+    assert await forgetter(database, files, BOTH).run() == Forgotten(1, 2, 100)
+    union_is(database.url, files, archived)
+    assert (await ForgetBooks(database).floors(["site/1"]))["site/1"].expired_before is None
+    await run_in(database, f"update archive_segment set {column} = now() where day = ({first})")
+    floors = await ForgetBooks(database).floors(["site/1", "site/2"])
+    assert {it.expired_before for it in floors.values()} == {day(1)}, "critical readings do not stay for ever either"
+
+
+async def run_in(database: Database, statement: str) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(statement)  # type: ignore[arg-type]  # of our own
+
+
 async def test_a_tag_leaves_by_the_class_it_is_and_is_shown_in_the_file_where_it_was(
     database: Database, archived: list[Any], files: FilesArchive
 ) -> None:

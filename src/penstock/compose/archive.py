@@ -111,9 +111,8 @@ def _check_keeping(settings: Settings, setting: str, days: float) -> None:
         raise Misconfigured(
             setting, why, f"set it above {window_days + 1:g}, or process.window_days below {days - 1:g}"
         )
-    locks = Retention(archive.retention) is not Retention.EPHEMERAL
-    if locks and archive.retention_days <= days + SHOWN_DAYS:
-        why = f"the archive locks for {archive.retention_days:g} days only (archive.retention_days)"
+    if archive.retention_days <= days + SHOWN_DAYS:
+        why = f"the archive keeps readings for {archive.retention_days:g} days only (archive.retention_days)"
         raise Misconfigured(setting, why, f"set archive.retention_days well above {days:g}")
     # A tag that became critical needs no such check: of its days as standard, the forgetter leaves what may expire.
     if setting == STANDARD_SETTING and 0 < archive.standard_days <= days + SHOWN_DAYS:

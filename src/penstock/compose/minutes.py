@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
+from penstock.compose.archive import DAYS_MAX
 from penstock.errors import Misconfigured, PenstockError
 from penstock.settings import Settings
 from penstock.store.minutes import OldMinutes, only_one
@@ -14,8 +15,6 @@ from penstock.telemetry import log
 
 DAYS_MIN: Final = 1.0
 """Charts of the last day are drawn by minutes."""
-DAYS_MAX: Final = 100_000.0
-"""Longer settings mean the same: for ever."""
 EVERY_S: Final = 600.0
 """An hour's minutes leave together; what came late for times of before goes this soon."""
 

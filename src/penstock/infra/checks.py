@@ -180,7 +180,7 @@ def _history(deployment: Deployment) -> Refusals:
             late = f"readings {history.window_days} days old (history.window_days) may come yet"
             mend = f"--set {field}={least}, or a shorter history.window_days"
             yield Refusal(field, days, f"{least} or more, or 0: for ever; {late}", mend)
-        if days > most:
+        if days and days > most:
             gone = f"then the archive has readings for more than a day yet (archive.{end}: {end_days})"
             if end == "standard_days" and name == "keep_critical_days":
                 gone += ", those of before a tag was critical too"

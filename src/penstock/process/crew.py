@@ -99,7 +99,8 @@ class Crew:
 
     async def _beat_once(self) -> None:
         sent_s, jobs = _now_s(), dict(self._jobs)
-        sent = {name: job.beat(self._stream.behind_ms(name)) for name, job in jobs.items()}
+        stream = self._stream
+        sent = {name: job.beat(stream.behind_ms(name), unheard=stream.unheard(name)) for name, job in jobs.items()}
         try:
             beat = await self._in_time(self._leases.beat(self._stream.identity, self._owner, self._limits.ttl_s, sent))
         except PenstockError:

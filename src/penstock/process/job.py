@@ -68,20 +68,27 @@ class Job:
     """Runs the worker; None is how it ends when it fails."""
     _told: int = 0
     _seen: int = 0
+    _idle: bool = True
+    """When last asked, it had nothing to do, as far as anybody knew."""
 
     @property
     def name(self) -> str:
         return self.unit.name
 
-    def beat(self, behind_ms: int) -> tuple[int, Behind]:
-        """What the next heartbeat says of it; *behind_ms*: of what the stream has and the worker has not."""
-        self.behind_ms, self._seen = max(behind_ms, self.worker.held_ms), self.worker.progress
+    def beat(self, behind_ms: int, *, unheard: bool = False) -> tuple[int, Behind]:
+        """What the next heartbeat says of it; *behind_ms*: of what the stream has and the worker has not.
+
+        *unheard*: that is a guess, since the stream does not answer. No other worker would hear more.
+        """
+        held_ms = self.worker.held_ms
+        self.behind_ms, self._seen = max(behind_ms, held_ms), self.worker.progress
+        self._idle = not held_ms and (unheard or not behind_ms)
         return self.claim.epoch, Behind(self.behind_ms, progressed=self._seen != self._told)
 
     def beaten(self, sent_s: float, ttl_s: float) -> None:
         """The heartbeat sent at *sent_s* arrived."""
         self.deadline_s = sent_s + ttl_s
-        if self._seen != self._told or not self.behind_ms:
+        if self._seen != self._told or self._idle:
             self._told, self.moved_s = self._seen, sent_s
 
     @property

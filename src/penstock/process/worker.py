@@ -196,6 +196,8 @@ class Worker:
             raise
         except Exception:
             self._blame.failed(shard, entries)
+            if self._blame.narrowing:  # a watchdog that took the unit away would have the next holder begin anew
+                self._progressed()
             raise
         self._blame.passed(shard, holding.positions[shard])
 

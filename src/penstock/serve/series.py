@@ -6,17 +6,20 @@ from typing import Final
 
 import numpy as np
 
+from penstock.errors import Undecodable
 from penstock.model.quality import is_bad
 from penstock.model.tag import Tag
 from penstock.serve.answers import SeriesAnswer, SeriesPoint, WindowAnswer
 from penstock.serve.words import rfc3339, rfc3339_all
-from penstock.store.pack import Points
+from penstock.store.pack import Points, chain
 from penstock.store.read import Reader
 from penstock.store.rollups import DAY_US, HOUR_US, MINUTE_US, WIDTH_US, Bins, Interval, Rollups, bins_of, merge
 from penstock.store.window import Summary
 
 READINGS_MAX: Final = 500_000
 """Readings that a chart is drawn from; of more, rollups."""
+STATES_MAX: Final = 5_000_000
+"""Readings of states that are read for a chart: those have no rollups."""
 BINS_MAX: Final = 20_000
 """Likewise rollups: of more, those of the next wider interval."""
 
@@ -27,29 +30,36 @@ async def series(  # noqa: PLR0913  # a chart's frame
     """Least, greatest and last of each of about *points* intervals; every reading where there are fewer.
 
     *coarse*: from rollups, since the readings themselves are not all here. Where minutes have left, by the hour. States
-    have no rollups: of them the readings that are here, unless there are too many.
+    have no rollups: of them the readings that are here. Raises Undecodable where those are too many to be read.
     """
     width_us = max(1, (span_us[1] - span_us[0]) // points)
     interval = _interval(span_us[1] - span_us[0], width_us)
     if tag.holds == "state":
-        rolled = await reader.count(tag.tag_id, *span_us) > READINGS_MAX
-    else:
-        rolled = interval != "1m" or coarse or await _in_minutes(reader, rollups, tag.tag_id, span_us, width_us)
-    if rolled:
+        return await _states(reader, tag, span_us, points, width_us)
+    if interval != "1m" or coarse or await _in_minutes(reader, rollups, tag.tag_id, span_us, width_us):
         return await _from_rollups(rollups, tag, span_us, interval, width_us)
-    return await _from_readings(reader, tag, span_us, points, width_us)
-
-
-async def _from_readings(
-    reader: Reader, tag: Tag, span_us: tuple[int, int], points: int, width_us: int
-) -> SeriesAnswer:
     found = await reader.points(tag.tag_id, *span_us)
-    texts = await reader.texts(found)
     if len(found) <= points:
-        return SeriesAnswer(tag=tag.path, source="readings", bin_s=0.0, items=_each(found, texts))
-    last = found.pick(_last_of_bins(found, width_us))
-    items = _each(last, texts) if texts else _bin_points(bins_of(found, width_us))
+        return SeriesAnswer(tag=tag.path, source="readings", bin_s=0.0, items=_each(found, {}))
+    items = _bin_points(bins_of(found, width_us))
     return SeriesAnswer(tag=tag.path, source="readings", bin_s=width_us / 1e6, items=items)
+
+
+async def _states(reader: Reader, tag: Tag, span_us: tuple[int, int], points: int, width_us: int) -> SeriesAnswer:
+    """The last of each interval, or all where they are few; a stretch at a time."""
+    counted = await reader.count(tag.tag_id, *span_us)
+    if counted > STATES_MAX:
+        why = f"about {counted:,} states are in the range, and a chart reads {STATES_MAX:,}: ask for a shorter one"
+        raise Undecodable(why, code="bad_range")
+    thins = counted > READINGS_MAX
+    stretches = reader.stretches(tag.tag_id, *span_us, READINGS_MAX)
+    kept = [_last_of_bins(told.points, width_us) if thins else told.points async for told in stretches]
+    found = chain(kept)
+    if thins or len(found) > points:
+        found, bin_s = _last_of_bins(found, width_us), width_us / 1e6
+    else:
+        bin_s = 0.0
+    return SeriesAnswer(tag=tag.path, source="readings", bin_s=bin_s, items=_each(found, await reader.texts(found)))
 
 
 def _interval(length_us: int, width_us: int) -> Interval:
@@ -141,6 +151,7 @@ def _each(points: Points, texts: dict[int, str]) -> list[SeriesPoint]:
     return [SeriesPoint(ts=ts, min=value, max=value, last=value, state=state) for ts, value, state in columns]
 
 
-def _last_of_bins(points: Points, width_us: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _last_of_bins(points: Points, width_us: int) -> Points:
+    """Of *points* in order."""
     bins = points.ts // width_us
-    return np.append(bins[1:] != bins[:-1], True)
+    return points.pick(np.append(bins[1:] != bins[:-1], True)[: len(points)])

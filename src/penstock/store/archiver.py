@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -37,6 +37,8 @@ from penstock.telemetry import ARCHIVE_WAITING, ARCHIVED_BYTES, ARCHIVED_READING
 
 PART_READINGS: Final = 16_000_000
 """A file ends with the tag by which it has so many readings: 64 to 128 MB."""
+
+LOCK_MIN: Final = timedelta(hours=1)
 
 Told = Callable[[date, int, int], None]
 """Is told of progress: the day, readings written, and readings there are at most."""
@@ -196,7 +198,8 @@ class Archiver:
         file.write_bytes(content)
         sha256 = hashlib.sha256(content).digest()
         key = manifest_key(span.day, manifest.number, sha256)
-        kept = await self._archive.put(key, file, sha256, self._lock(kept_for(span, self._limits.keep)))
+        until = kept_for(span, self._limits.keep)
+        kept = await self._archive.put(key, file, sha256, self._lock(until))
         return {
             "day": span.day,
             "number": manifest.number,
@@ -210,10 +213,14 @@ class Archiver:
             "version": kept.version,
             "locked_until": kept.locked_until,
             "made_at": manifest.made_at,
+            "kept_until": until,
         }
 
     def _lock(self, until: datetime) -> datetime | None:
-        return None if self._archive.retention is Retention.EPHEMERAL else until
+        """No store takes a lock that is over, though a day may have waited for so long."""
+        if self._archive.retention is Retention.EPHEMERAL:
+            return None
+        return max(until, datetime.now(UTC).replace(microsecond=0) + LOCK_MIN)
 
 
 class _Writing:

@@ -80,6 +80,9 @@ class LogStream:
     def behind_ms(self, shard: str) -> int:  # noqa: ARG002  # its totals say
         return 0
 
+    def unheard(self, shard: str) -> bool:  # noqa: ARG002  # it is here
+        return False
+
     async def wait(self, timeout_s: float, shards: Sequence[str] = ()) -> None:  # noqa: ARG002  # news of any
         """Asks SQLite whether another connection committed; that costs microseconds and works between processes."""
         loop = asyncio.get_running_loop()

@@ -69,6 +69,9 @@ class MemoryStream:
     def behind_ms(self, shard: str) -> int:  # noqa: ARG002  # its totals say
         return 0
 
+    def unheard(self, shard: str) -> bool:  # noqa: ARG002  # it is here
+        return False
+
     async def wait(self, timeout_s: float, shards: Sequence[str] = ()) -> None:  # noqa: ARG002  # news of any
         await within(timeout_s, self._news)
 

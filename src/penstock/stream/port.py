@@ -120,6 +120,10 @@ class Stream(Protocol):
         """How old, by the stream's own clock, what the next `take` gives is; 0 at the tip, and where nobody knows."""
         ...
 
+    def unheard(self, shard: str) -> bool:
+        """Nothing was known to wait, and nothing is heard since: `behind_ms` is the most that it may be."""
+        ...
+
     async def wait(self, timeout_s: float, shards: Sequence[str] = ()) -> None:
         """Return when entries may have come that were not there at the last `take`, or after *timeout_s*.
 

@@ -87,9 +87,9 @@ where day = %(day)s and archived = %(flush_lo)s and begun = %(flush_hi)s;
 -- name: add_segment
 insert into archive_segment
     (day, number, url, flush_lo, flush_hi, readings, bytes, manifest, manifest_sha256, version, locked_until, made_at,
-     standard_until)
+     standard_until, kept_until)
 values (%(day)s, %(number)s, %(url)s, %(flush_lo)s, %(flush_hi)s, %(readings)s, %(bytes)s, %(manifest)s,
-        %(manifest_sha256)s, %(version)s, %(locked_until)s, %(made_at)s, %(standard_until)s);
+        %(manifest_sha256)s, %(version)s, %(locked_until)s, %(made_at)s, %(standard_until)s, %(kept_until)s);
 
 -- name: add_object
 insert into archive_object

@@ -11,9 +11,12 @@ with first as (
         from segment s join archive_day d on d.day = (s.t0 at time zone 'UTC')::date
         where s.tag_id = w.tag_id and s.t0 < w.until and s.t1 < w.until and s.t1 < w.newest
           and s.flush_hi <= d.archived
-          and not (d.day between w.standard_from and w.standard_to and exists (
-              select from archive_segment a where a.day = d.day and a.standard_until <= now() + %(shown)s::interval
-          ))
+          and not exists (
+              select from archive_segment a where a.day = d.day
+                and case when d.day between w.standard_from and w.standard_to
+                    then least(a.standard_until, coalesce(a.kept_until, a.locked_until))
+                    else coalesce(a.kept_until, a.locked_until) end <= now() + %(shown)s::interval
+          )
         order by s.t0
         limit 1
     ) p
@@ -28,9 +31,12 @@ where w.until >= %(end)s
   and exists (
     select from segment s where s.tag_id = w.tag_id and s.t0 >= %(start)s and s.t0 < %(end)s and s.t1 < w.newest
   )
-  and not (%(day)s between w.standard_from and w.standard_to and exists (
-    select from archive_segment a where a.day = %(day)s and a.standard_until <= now() + %(shown)s::interval
-  ))
+  and not exists (
+    select from archive_segment a where a.day = %(day)s
+      and case when %(day)s between w.standard_from and w.standard_to
+          then least(a.standard_until, coalesce(a.kept_until, a.locked_until))
+          else coalesce(a.kept_until, a.locked_until) end <= now() + %(shown)s::interval
+  )
 order by 1;
 
 -- name: day

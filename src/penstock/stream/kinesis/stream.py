@@ -106,6 +106,9 @@ class KinesisStream:
     def behind_ms(self, shard: str) -> int:
         return self._readers[shard].behind_ms if shard in self._readers else 0
 
+    def unheard(self, shard: str) -> bool:
+        return shard in self._readers and self._readers[shard].unheard
+
     async def wait(self, timeout_s: float, shards: Sequence[str] = ()) -> None:
         until_s = time.monotonic() + timeout_s
         while self._open and (left_s := until_s - time.monotonic()) > 0:

@@ -146,6 +146,11 @@ class Reader:
             return 0
         return (self._behind_ms or 0) + round(silent_s * 1_000)
 
+    @property
+    def unheard(self) -> bool:
+        """Nothing was known to wait, and nothing is heard of it since: `behind_ms` is only what may be."""
+        return self.behind_ms > 0 and not self._held and not self._behind_ms
+
     def touch(self) -> None:
         """Somebody is still interested."""
         self._touched_s = time.monotonic()

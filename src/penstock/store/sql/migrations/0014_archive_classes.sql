@@ -9,6 +9,11 @@ alter table archive_segment add column standard_until timestamptz;
 comment on column archive_segment.standard_until is
     'Its files of tags that were not critical need not be there any longer; null where there are none of their own.';
 
+alter table archive_segment add column kept_until timestamptz;
+update archive_segment set kept_until = locked_until;
+comment on column archive_segment.kept_until is
+    'Neither its manifest nor its other files need be there any longer, locked or not; null: as locked_until.';
+
 alter table archive_object add column class text;
 comment on column archive_object.class is 'What all of its tags were then: critical, or standard; null: not told apart.';
 
@@ -26,12 +31,17 @@ select f.tag_id, f.before,
        case when e.day is not null then least(f.before, (e.day + 1)::timestamp at time zone 'UTC') end as expired_before
 from forgotten f
 left join archive_standard a using (tag_id)
-left join lateral (
-    select s.day from archive_segment s
-    where s.day between a.first_day and a.last_day and s.standard_until <= now()
-    order by s.day desc
-    limit 1
-) e on true;
+cross join lateral (
+    select greatest(
+        (select max(day) from archive_segment where coalesce(kept_until, locked_until) <= now()),
+        (
+            select s.day from archive_segment s
+            where s.day between a.first_day and a.last_day and s.standard_until <= now()
+            order by s.day desc
+            limit 1
+        )
+    ) as day
+) e;
 comment on view history_floor is
     'By tag: readings with a ts before "before" may be in the archive alone, those before "expired_before" in nothing.';
 
