@@ -122,7 +122,7 @@ class View:
     def behind_ms(self, shard: str) -> int:
         return 1_000 if self._taken.get(shard) else 0
 
-    def unheard(self, shard: str) -> bool:  # noqa: ARG002  # it is all here
+    def unheard(self, shard: str) -> bool:  # it is all here
         return False
 
     async def wait(self, timeout_s: float, shards: Sequence[str] = ()) -> None:
