@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from penstock.compose.archive import archive_now, archiving, keeping_of, limits_of, opened_archive
+from penstock.compose.archive import archive_now, archiving, opened_archive
 from penstock.errors import Misconfigured
+from penstock.keeping import keeping_of, limits_of
 from penstock.settings import Settings, read_settings
 from penstock.store.archive_s3 import S3Archive
 from penstock.store.archiver import only_archiver

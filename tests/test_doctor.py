@@ -1,3 +1,4 @@
+import asyncio
 import io
 import json
 import os
@@ -13,10 +14,13 @@ import pytest
 from rich.console import Console
 
 from penstock import doctor
+from penstock.compose.worker import work
 from penstock.datadir import Instance, leave_note
 from penstock.doctor import Check, all_well, as_table, run_doctor
+from penstock.errors import Misconfigured
 from penstock.settings import Settings, read_settings
 from penstock.store.embedded import EmbeddedPostgres
+from penstock.up import Options, run_up
 
 
 @pytest.fixture
@@ -125,6 +129,25 @@ def test_a_database_of_a_newer_penstock_is_named(settings: Settings) -> None:
 
 def test_an_empty_database_is_well(settings: Settings, empty_database_url: str) -> None:
     assert bad(changed(settings, "store", url=empty_database_url)) == {}
+
+
+@pytest.mark.parametrize(
+    ("room", "values", "why"),
+    [
+        ("archive", {"url": "files:/mnt/record"}, "files cannot be locked"),
+        ("archive", {"url": "/mnt/record"}, "no archive is called"),
+        ("store", {"keep_days": 3_000.0}, "must be in an archive"),
+        ("store", {"keep_minutes_days": 0.5}, "charts of the last day"),
+    ],
+)
+def test_what_is_kept_against_other_settings_is_named_and_nothing_starts(
+    settings: Settings, room: str, values: dict[str, object], why: str
+) -> None:
+    wrong = changed(settings, room, **values)
+    assert why in bad(wrong)["archive"].detail
+    for start in (run_up(wrong, Options()), work(wrong)):
+        with pytest.raises(Misconfigured, match=why):
+            asyncio.run(start)
 
 
 def test_an_absent_redis_is_named(settings: Settings) -> None:

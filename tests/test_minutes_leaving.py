@@ -8,8 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from penstock.compose.minutes import DAYS_MAX, minutes_kept, minutes_leaving
+from penstock.compose.minutes import minutes_leaving
 from penstock.errors import Misconfigured
+from penstock.keeping import DAYS_MAX, minutes_kept
 from penstock.settings import Settings, read_settings
 from penstock.store.history import PostgresHistory
 from penstock.store.minutes import only_one

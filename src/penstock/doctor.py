@@ -20,6 +20,7 @@ from rich.table import Table
 
 from penstock.datadir import read_note
 from penstock.errors import Misconfigured, PenstockError, Unavailable
+from penstock.keeping import check_keeping
 from penstock.settings import Settings
 from penstock.store.binaries import Programs, find_folder
 from penstock.store.embedded import EmbeddedPostgres, embedded_directory, running_url
@@ -57,6 +58,7 @@ def run_doctor(settings: Settings) -> list[Check]:
         ("port", _port),
         ("tls", _tls),
         ("cache", _cache),
+        ("archive", _archive),
     ]
     return [*(_checked(name, look, settings) for name, look in own), *_database(settings)]
 
@@ -182,6 +184,12 @@ def _tls(settings: Settings) -> str:
             "door.tls", why, "set `door.tls` to CERT.pem:KEY.pem that belong together and can be read"
         ) from error
     return certificate
+
+
+def _archive(settings: Settings) -> str:
+    """And what leaves the database: before the worker says so, again and again."""
+    check_keeping(settings)
+    return settings.archive.url or "none"
 
 
 def _cache(settings: Settings) -> str:

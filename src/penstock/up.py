@@ -20,6 +20,7 @@ from penstock.datadir import Instance, held, leave_note
 from penstock.door.keys import Keyring, create_key, create_link, login_url, make_key
 from penstock.door.port import KeyStore
 from penstock.errors import PenstockError, Unauthorized
+from penstock.keeping import check_keeping
 from penstock.model.access import ALL_SITES, Role
 from penstock.settings import Settings
 from penstock.store.access import Access
@@ -48,6 +49,7 @@ async def run_up(settings: Settings, options: Options) -> None:
 
     Raises Misconfigured for what a person must set right, Unavailable when the database cannot be reached.
     """
+    check_keeping(settings)
     start_logging()
     stop = stop_on_signals()
     with held(settings.data):

@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from penstock.compose.archive import keeping_of, limits_of
-from penstock.compose.minutes import minutes_kept
 from penstock.errors import Misconfigured
 from penstock.infra.checks import shards_needed
 from penstock.infra.description import DatabasePart, Deployment
 from penstock.infra.history import environment as leaving
 from penstock.infra.reading import ENVIRONMENTS, PROFILES, describe, field_names, read_deployment
 from penstock.infra.sizing import connections_of
+from penstock.keeping import keeping_of, limits_of, minutes_kept
 from penstock.residency import regions
 from penstock.settings import Settings
 

@@ -62,7 +62,8 @@ class Colour:
 
     async def more(self) -> None:
         """Until it has committed FLUSHES more from now, or ended."""
-        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
+        unprepared = {"autocommit": True, "prepare_threshold": None}  # what the tables are may change meanwhile
+        async with await psycopg.AsyncConnection.connect(self.url, **unprepared) as connection:
             goal = await self.committed(connection) + FLUSHES
             async with asyncio.timeout(STEP_S):
                 while self.process.returncode is None and await self.committed(connection) < goal:  # noqa: ASYNC110  # another process tells us nothing

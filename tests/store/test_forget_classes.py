@@ -142,6 +142,21 @@ async def test_a_day_that_the_archive_need_not_hold_at_all_stays_and_holds_up_no
     assert {it.expired_before for it in floors.values()} == {day(1)}, "critical readings do not stay for ever either"
 
 
+async def test_where_it_is_said_to_be_is_where_it_went_though_the_archive_is_another_by_now(
+    database: Database, archived: list[Any], files: FilesArchive
+) -> None:
+    await forgetter(database, files, BOTH).run()
+    await run_in(
+        database,
+        "update archive_segment set url = 'files:/elsewhere', archived_at = now() + interval '1 hour'"
+        " where day = (select max(day) from archive_segment)",
+    )
+    books = ForgetBooks(database)
+    floor = await books.floor(1)
+    assert floor is not None
+    assert (floor.url, (await books.status()).url) == (files.url, files.url)
+
+
 async def run_in(database: Database, statement: str) -> None:
     async with database.transaction() as connection:
         await connection.execute(statement)  # type: ignore[arg-type]  # of our own

@@ -6,15 +6,13 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
-from penstock.compose.archive import DAYS_MAX
-from penstock.errors import Misconfigured, PenstockError
+from penstock.errors import PenstockError
+from penstock.keeping import minutes_kept
 from penstock.settings import Settings
 from penstock.store.minutes import OldMinutes, only_one
 from penstock.store.postgres import Database
 from penstock.telemetry import log
 
-DAYS_MIN: Final = 1.0
-"""Charts of the last day are drawn by minutes."""
 EVERY_S: Final = 600.0
 """An hour's minutes leave together; what came late for times of before goes this soon."""
 
@@ -35,17 +33,6 @@ async def minutes_leaving(settings: Settings, database: Database, *, every_s: fl
             yield
         finally:
             running.cancel()
-
-
-def minutes_kept(settings: Settings) -> timedelta | None:
-    """How long rollups by the minute stay; None: for ever. Raises Misconfigured for less than a day."""
-    days = settings.store.keep_minutes_days
-    if not days:
-        return None
-    if days < DAYS_MIN:
-        why = "charts of the last day are drawn from rollups by the minute"
-        raise Misconfigured("store.keep_minutes_days", why, f"set it to {DAYS_MIN:g} or more, or to 0: for ever")
-    return timedelta(days=min(days, DAYS_MAX))
 
 
 async def _keep_leaving(database: Database, kept: timedelta, every_s: float) -> None:

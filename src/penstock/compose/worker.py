@@ -19,6 +19,7 @@ from penstock.compose.kinesis import Shared, publish
 from penstock.compose.minutes import minutes_leaving
 from penstock.compose.traces import traced
 from penstock.errors import Unavailable
+from penstock.keeping import check_keeping
 from penstock.model.shard import Unit
 from penstock.process.commit import WorkerLimits
 from penstock.process.crew import Crew, CrewLimits
@@ -48,6 +49,7 @@ async def work(settings: Settings, *, store_url: str | None = None, parent: int 
     """`penstock work`: take, judge, store and seal until SIGTERM; beside a running `up`, in its database."""
     if parent is not None:
         end_with_parent(parent)
+    check_keeping(settings)
     start_logging()
     stop = stop_on_signals()
     url = store_url or url_of_store(settings)

@@ -16,6 +16,8 @@ CRITICAL: Final = "day="
 STANDARD: Final = "standard/"
 """What keys of the two classes begin with; where there is one class, all lies as critical readings do."""
 COLD_AFTER_DAYS: Final = 30
+UNFINISHED_DAYS: Final = 7
+"""An upload that nobody ended by then is given up."""
 COLD_DAYS_MIN: Final = 90
 """AWS Backup keeps what went cold for at least so long."""
 SCHEDULES: Final = {
@@ -182,7 +184,7 @@ class Buckets(Station):
                     "filter": [{"prefix": ""}],
                     "expiration": [{"days": LOG_DAYS}],
                     "noncurrent_version_expiration": [{"noncurrent_days": 1}],
-                    "abort_incomplete_multipart_upload": [{"days_after_initiation": 7}],
+                    "abort_incomplete_multipart_upload": [{"days_after_initiation": UNFINISHED_DAYS}],
                 }
             ],
         )
@@ -194,6 +196,14 @@ class Buckets(Station):
         ]
         if archive.standard_days:
             rules.append(self._life("standard", f"{PREFIX}/{STANDARD}", archive.standard_days, STANDARD_REMOVED_DAYS))
+        rules.append(
+            {
+                "id": "unfinished",
+                "status": "Enabled",
+                "filter": [{"prefix": ""}],
+                "abort_incomplete_multipart_upload": [{"days_after_initiation": UNFINISHED_DAYS}],
+            }
+        )
         aws.s3_bucket_lifecycle_configuration(self, "archive-life", bucket=self.archive.id, rule=rules)
 
     def _life(self, name: str, prefix: str, locked_days: int, removed_days: int) -> dict[str, Any]:
@@ -206,7 +216,6 @@ class Buckets(Station):
             "transition": [{"days": int(step.days), "storage_class": step.storage} for step in steps],
             "expiration": [{"days": locked_days + GRACE_DAYS}],
             "noncurrent_version_expiration": [{"noncurrent_days": removed_days}],
-            "abort_incomplete_multipart_upload": [{"days_after_initiation": 7}],
         }
 
 

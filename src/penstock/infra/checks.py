@@ -184,7 +184,8 @@ def _history(deployment: Deployment) -> Refusals:
             gone = f"then the archive has readings for more than a day yet (archive.{end}: {end_days})"
             if end == "standard_days" and name == "keep_critical_days":
                 gone += ", those of before a tag was critical too"
-            mend = f"--set {field}={most}, or archive.{end}={days + 2}"
+            longer = f", or archive.{end}={days + 2}" if end == "days" or days + 2 <= archive.days else ""
+            mend = f"--set {field}={most}{longer}"
             yield Refusal(field, days, f"{most} or less, or 0: for ever; {gone}", mend)
 
 

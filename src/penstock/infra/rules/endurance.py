@@ -54,7 +54,7 @@ def lock_and_class_agree(template: Template, deployment: Deployment) -> Findings
 def locked_for_life(template: Template, deployment: Deployment) -> Findings:
     """D4: no file expires, or is moved where it must stay longer, before its lock ends; and all do expire."""
     lives = [one for one in template.every("aws_s3_bucket_lifecycle_configuration") if one.name == ARCHIVE_LIFE]
-    rules = [(life.where, rule) for life in lives for rule in life.get("rule")]
+    rules = [(life.where, rule) for life in lives for rule in life.get("rule") if rule.get("expiration")]
     for prefix, locked_days in _locked(deployment).items():
         reached = [(where, rule) for where, rule in rules if _reaches(rule, prefix)]
         if not reached:

@@ -99,7 +99,10 @@ select count(*), coalesce(sum(n), 0)::bigint from gone;
 -- name: status
 -- The newest moment before which readings may be in the archive alone, how many went, and where to.
 select max(f.before), min(f.before), coalesce(sum(f.readings), 0)::bigint, count(*),
-       (select url from archive_segment order by archived_at desc limit 1)
+       (
+           select url from archive_segment where day < (select (max(before) at time zone 'UTC')::date from forgotten)
+           order by day desc, number limit 1
+       )
 from forgotten f;
 
 -- name: expired
@@ -108,7 +111,12 @@ select max(expired_before) from history_floor;
 
 -- name: before
 -- Of one tag, also before when its readings may be in nothing any more; and where the others are.
-select before, (select url from archive_segment order by archived_at desc limit 1), expired_before
+select before,
+       (
+           select url from archive_segment where day < (before at time zone 'UTC')::date
+           order by day desc, number limit 1
+       ),
+       expired_before
 from history_floor where tag_id = %(tag_id)s;
 
 -- name: before_of

@@ -3,7 +3,7 @@
 
 create table minutes_floor (
     one    boolean primary key default true check (one),
-    before timestamptz not null check (extract(epoch from before) % 3600 = 0)
+    before timestamptz not null check (extract(minute from before) = 0 and extract(second from before) = 0)
 );
 comment on table minutes_floor is 'One row once rollups by the minute have left; no row: all are here.';
 comment on column minutes_floor.before is

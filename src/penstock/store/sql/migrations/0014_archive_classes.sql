@@ -10,7 +10,6 @@ comment on column archive_segment.standard_until is
     'Its files of tags that were not critical need not be there any longer; null where there are none of their own.';
 
 alter table archive_segment add column kept_until timestamptz;
-update archive_segment set kept_until = locked_until;
 comment on column archive_segment.kept_until is
     'Neither its manifest nor its other files need be there any longer, locked or not; null: as locked_until.';
 
