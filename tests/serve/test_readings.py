@@ -60,6 +60,11 @@ async def test_values_come_back_to_the_bit(plant: Plant, client: httpx.AsyncClie
     assert items[0]["received_ts"] == "2026-09-21T14:13:20.000000Z"
 
 
+async def test_what_is_missing_is_named(client: httpx.AsyncClient) -> None:
+    refused = await client.get("/v1/readings")
+    assert (refused.status_code, refused.json()["detail"]) == (400, "tag is missing")
+
+
 async def test_states_and_bad_quality_come_back(plant: Plant, client: httpx.AsyncClient) -> None:
     await plant.store(
         R("lyon/press/mode", NOW_US - 2, state="RUNNING"),

@@ -20,7 +20,7 @@ REASONS: Final = {
     "unknown_tag": "No tag of this path is registered, and registering is switched off or full (process.tags_max).",
     "states_full": "The state text is new, and there is no room for more (process.states_max).",
     "ts_ahead": "The source time is further ahead than process.ahead_s.",
-    "ts_too_old": "The source time is older than the tag's window (window_days).",
+    "ts_too_old": "The source time is older than window_days: the tag's own, or process.window_days.",
     "unit_mismatch": "The reading's unit is not the tag's.",
     "kind_mismatch": "The tag holds values and a state came, or the other way round.",
 }

@@ -1,6 +1,7 @@
 """The reading side's ASGI app: routes, what they are given, and errors as problem+json."""
 
 import asyncio
+import re
 import secrets
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ BODY_BYTES_MAX: Final = 64 * 2**10
 _ROOMS: Final = (readings, tags, alarms, books, keys, plant, open)
 _OUTSIDE: Final = {"stands": "state"}
 """Parameters that Litestar does not let us name as they are named outside."""
+_MISSING: Final = re.compile(r"Missing required \w+ parameter '(\w{1,32})'")
+"""Litestar says it in words only."""
 _CONFLICTS: Final = frozenset({"changed_meanwhile", "already_redriven", "alarm_state"})
 
 
@@ -105,6 +108,8 @@ def _refused(_: ASGIConnection, error: PenstockError) -> Response[bytes]:  # typ
 
 def _invalid(_: ASGIConnection, error: ValidationException) -> Response[bytes]:  # type: ignore[type-arg]
     """Names what is wrong, and repeats nothing of it."""
+    if missing := _MISSING.match(error.detail):
+        return _answer(Problem(400, "bad_parameter", f"{missing[1]} is missing"))
     extra = error.extra if isinstance(error.extra, list) else []
     names = sorted(
         {_OUTSIDE.get(key, key) for each in extra if isinstance(each, dict) and (key := str(each.get("key", "")))}

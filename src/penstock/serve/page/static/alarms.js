@@ -167,7 +167,8 @@ export class Alarms extends EventTarget {
   }
 
   #facts(alarm) {
-    const value = alarm.value == null ? "" : `at ${number(alarm.value)} ${unit(alarm.unit)}`;
+    const is = alarm.state === "returned" ? "after" : "at"; // the value is the one it was raised with
+    const value = alarm.value == null ? "" : `${is} ${number(alarm.value)} ${unit(alarm.unit)}`;
     const until = alarm.shelved_until ? ` until ${at(Date.parse(alarm.shelved_until), "full")}` : "";
     const who = alarm.state === "acknowledged" && alarm.acknowledged_by ? ` by ${alarm.acknowledged_by}` : "";
     const often = alarm.occurrences > 1 ? ` · ${alarm.occurrences} times` : "";
