@@ -99,7 +99,7 @@ def test_a_file_cut_short_gives_the_same_rows_up_to_the_cut(tmp_path: Path, step
     assert [row for row in whole if row["test"] != "silence"][: len(readings)] == readings
 
 
-@pytest.mark.skipif(REAL is None, reason="PENSTOCK_REAL_DATA names no folder with real series")
+@pytest.mark.skipif(REAL is None, reason="this machine has no real series: PENSTOCK_REAL_DATA names no folder")
 @pytest.mark.slow
 def test_real_machine_runs_alarm_more_inside_their_labelled_faults(tmp_path: Path) -> None:
     hits = falses = 0
