@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from penstock.compose.minutes import minutes_leaving
 from penstock.errors import Misconfigured
@@ -68,10 +69,8 @@ async def test_another_that_is_at_it_is_left_to_it(database: Database, tmp_path:
         await until(database, MINUTES, 1)
 
 
-async def test_what_fails_is_said_and_tried_again(
-    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with psycopg.connect(database.url, autocommit=True) as connection:
+async def test_what_fails_is_said_and_tried_again(database: Database, tmp_path: Path) -> None:
+    with capture_logs() as logs, psycopg.connect(database.url, autocommit=True) as connection:
 
         def reconnect(setting: str) -> None:
             connection.execute(f"alter database {connection.info.dbname} {setting}")
@@ -83,7 +82,7 @@ async def test_what_fails_is_said_and_tried_again(
             assert ask(database, MINUTES) == [(2,)]
             reconnect("reset default_transaction_read_only")
             await until(database, MINUTES, 1)
-    assert "store.keep_minutes_days, and stay for now" in capsys.readouterr().out
+    assert any("store.keep_minutes_days, and stay for now" in line["event"] for line in logs)
 
 
 @pytest.mark.parametrize("days", [0.5, 0.999])
