@@ -78,7 +78,7 @@ class Job:
     def beat(self, behind_ms: int, *, unheard: bool = False) -> tuple[int, Behind]:
         """What the next heartbeat says of it; *behind_ms*: of what the stream has and the worker has not.
 
-        *unheard*: that is a guess, since the stream does not answer. No other worker would hear more.
+        *unheard*: that is a guess, since the stream does not answer. Most likely it answers no other worker either.
         """
         held_ms = self.worker.held_ms
         self.behind_ms, self._seen = max(behind_ms, held_ms), self.worker.progress
