@@ -130,6 +130,7 @@ async def test_a_shard_that_was_never_heard_of_is_as_far_behind_as_the_question_
             with suppress(Unavailable):
                 assert await stream.take(S0, 0, TAKE) == []
             await asyncio.sleep(0.1)
+    assert stream.unheard(S0), "that is a guess: no worker is to blame"
 
 
 async def test_a_shard_that_its_worker_left_alone_goes_on_growing_older(
@@ -146,6 +147,7 @@ async def test_a_shard_that_its_worker_left_alone_goes_on_growing_older(
     await asyncio.sleep(0.6)
     assert kinesis.account.calls.total() == calls, "nobody reads it"
     assert about(stream.behind_ms(S0), 13)
+    assert not stream.unheard(S0), "what lies here is known"
 
 
 async def test_a_shard_that_was_read_to_its_end_is_behind_no_more(
